@@ -1,0 +1,282 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Read and replace one file in a user's home, as that user, without ever following a planted link.
+
+The one routine for C(config.toml) and C(auth.toml): the modules and the program C(gar-auth) share it.
+It runs with the user's own privileges; whoever is root drops them first (see C(_as_user.py)).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import re
+import secrets
+import stat
+import time
+import typing as t
+from dataclasses import dataclass
+
+__all__ = ["ConfigDirectory", "FileProblem", "Snapshot", "TEMPORARY", "UNUSABLE", "REFUSED"]
+
+#: Exit codes of sysexits.h: EX_DATAERR, EX_TEMPFAIL, EX_NOPERM.
+UNUSABLE = 65
+TEMPORARY = 75
+REFUSED = 77
+
+MAX_BYTES = 1024 * 1024
+SETTLE_SECONDS = 2.0
+STALE_TEMPORARY_SECONDS = 60.0
+
+_TEMPORARY_NAME = re.compile(r"\.(config|auth)\.toml\.devbox-[0-9a-f]{16}")
+_DIRECTORY_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_FILE_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+
+
+class FileProblem(Exception):
+    """One line that says what was found and what to do; C(code) is the exit code (65, 75 or 77)."""
+
+    def __init__(self, message: str, *, code: int) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """What a file held when it was read; C(identity) is None where there was no file."""
+
+    text: str = ""
+    mode: int = 0o600
+    identity: tuple[int, ...] | None = None
+
+    @property
+    def exists(self) -> bool:
+        return self.identity is not None
+
+
+class ConfigDirectory:
+    """The user's Poetry configuration directory, held open by descriptor.
+
+    :param path: absolute path of the directory.
+    :param home: the user's home; every component below it must be a real directory of the user.
+    :param create: make missing directories (mode 0700).
+    :raises FileProblem: a component is a link, is not the user's, or others may write to it.
+    """
+
+    def __init__(self, path: str, *, home: str, create: bool = False) -> None:
+        self.path = os.path.normpath(path)
+        self._fd = -1
+        self.missing = False
+        home = os.path.normpath(home)
+        if self.path.startswith(home.rstrip("/") + "/"):
+            base, parts = home, os.path.relpath(self.path, home).split("/")
+        else:
+            base, parts = os.path.dirname(self.path), [os.path.basename(self.path)]
+        try:
+            self._fd = os.open(base, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except OSError as error:
+            raise _problem(error, base) from error
+        current = base
+        try:
+            if base == home:
+                _check_directory(os.fstat(self._fd), current)
+            for part in parts:
+                current = f"{current.rstrip('/')}/{part}"
+                if not self._descend(part, current, create=create):
+                    self.missing = True
+                    break
+        except BaseException:
+            self.close()
+            raise
+
+    def _descend(self, part: str, current: str, *, create: bool) -> bool:
+        try:
+            deeper = os.open(part, _DIRECTORY_FLAGS, dir_fd=self._fd)
+        except FileNotFoundError:
+            if not create:
+                return False
+            try:
+                os.mkdir(part, 0o700, dir_fd=self._fd)
+                deeper = os.open(part, _DIRECTORY_FLAGS, dir_fd=self._fd)
+            except OSError as error:
+                raise _problem(error, current) from error
+        except OSError as error:
+            raise _problem(error, current) from error
+        os.close(self._fd)
+        self._fd = deeper
+        _check_directory(os.fstat(deeper), current)
+        return True
+
+    def close(self) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    def __enter__(self) -> ConfigDirectory:
+        return self
+
+    def __exit__(self, *unused: object) -> None:
+        self.close()
+
+    @contextlib.contextmanager
+    def locked(self, *, seconds: float = 5.0) -> t.Iterator[None]:
+        """Hold the directory's lock, so that our own writers never overlap.
+
+        :param seconds: how long to wait for another writer.
+        :raises FileProblem: still locked after that, or the file system knows no locks (code 75).
+        """
+        deadline = time.monotonic() + seconds
+        while True:
+            try:
+                fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() >= deadline:
+                    raise FileProblem(
+                        f"{self.path} is locked by another process for more than {seconds:g} s;"
+                        f" find it with: fuser -v {self.path}",
+                        code=TEMPORARY,
+                    ) from None
+                time.sleep(0.02)
+            except OSError as error:
+                raise FileProblem(f"{self.path} cannot be locked: {error.strerror}", code=TEMPORARY) from error
+        try:
+            yield
+        finally:
+            fcntl.flock(self._fd, fcntl.LOCK_UN)
+
+    def read(self, name: str, *, complete: t.Callable[[str], bool], private: bool) -> Snapshot:
+        """Read a file once it is whole.
+
+        Poetry truncates a file before it writes it, so an empty or torn file is read again for up to 2 s.
+
+        :param complete: whether a text can be used; asked again for each reading.
+        :param private: refuse a file that others may read (C(auth.toml)).
+        :returns: the last reading, complete or not: the caller decides about a file that stays torn.
+        :raises FileProblem: a link, not a regular file, not the user's, over 1 MiB, not UTF-8.
+        """
+        if self.missing:
+            return Snapshot()
+        deadline = time.monotonic() + SETTLE_SECONDS
+        while True:
+            snapshot = self._read_once(name, private=private)
+            settled = not snapshot.exists or (snapshot.text and complete(snapshot.text))
+            if settled or time.monotonic() >= deadline:
+                return snapshot
+            time.sleep(0.02)
+
+    def _read_once(self, name: str, *, private: bool) -> Snapshot:
+        path = f"{self.path}/{name}"
+        try:
+            fd = os.open(name, _FILE_FLAGS, dir_fd=self._fd)
+        except FileNotFoundError:
+            return Snapshot()
+        except OSError as error:
+            raise _problem(error, path) from error
+        with os.fdopen(fd, "rb") as stream:
+            info = os.fstat(fd)
+            _check_file(info, path, private=private)
+            try:
+                data = stream.read(MAX_BYTES + 1)
+            except OSError as error:
+                raise _problem(error, path) from error
+        if len(data) > MAX_BYTES:
+            raise FileProblem(f"{path} is larger than 1 MiB: not a Poetry configuration; move it away", code=UNUSABLE)
+        try:
+            text = data.decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise FileProblem(f"{path} is not UTF-8 at byte {error.start}; save it as UTF-8", code=UNUSABLE) from error
+        return Snapshot(text=text, mode=stat.S_IMODE(info.st_mode), identity=_identity(info))
+
+    def replace(self, name: str, text: str, *, previous: Snapshot) -> bool:
+        """Publish a new text in one step; the old or the new file is there at any moment.
+
+        An empty text removes the file. The mode of an existing file is kept; a new file gets 0600.
+
+        :returns: False where the file is no longer what was read: read and merge again.
+        :raises FileProblem: nothing was changed; disk full (75), read-only, immutable, mounted (77).
+        """
+        temporary = f".{name}.devbox-{secrets.token_hex(8)}"
+        path = f"{self.path}/{name}"
+        try:
+            if not text:
+                if not self._still(name, previous):
+                    return False
+                os.unlink(name, dir_fd=self._fd)
+                os.fsync(self._fd)
+                return True
+            fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600, dir_fd=self._fd)
+            with os.fdopen(fd, "wb") as stream:
+                os.fchmod(fd, previous.mode)
+                stream.write(text.encode("utf-8"))
+                stream.flush()
+                os.fsync(fd)
+            if not self._still(name, previous):
+                return False
+            os.rename(temporary, name, src_dir_fd=self._fd, dst_dir_fd=self._fd)
+            os.fsync(self._fd)
+            return True
+        except OSError as error:
+            raise _problem(error, path) from error
+        finally:
+            with contextlib.suppress(OSError):
+                os.unlink(temporary, dir_fd=self._fd)
+
+    def _still(self, name: str, previous: Snapshot) -> bool:
+        try:
+            info = os.stat(name, dir_fd=self._fd, follow_symlinks=False)
+        except FileNotFoundError:
+            return not previous.exists
+        return previous.identity == _identity(info)
+
+    def sweep(self) -> None:
+        """Remove temporary files that a killed run of ours left behind more than a minute ago."""
+        now = time.time()
+        for name in os.listdir(self._fd):
+            if not _TEMPORARY_NAME.fullmatch(name):
+                continue
+            with contextlib.suppress(OSError):
+                info = os.stat(name, dir_fd=self._fd, follow_symlinks=False)
+                if stat.S_ISREG(info.st_mode) and now - info.st_mtime > STALE_TEMPORARY_SECONDS:
+                    os.unlink(name, dir_fd=self._fd)
+
+    def remove_if_empty(self) -> None:
+        """Remove the directory where nothing is left in it."""
+        if not self.missing and not os.listdir(self._fd):
+            with contextlib.suppress(OSError):
+                os.rmdir(self.path)
+
+
+def _identity(info: os.stat_result) -> tuple[int, ...]:
+    return (info.st_dev, info.st_ino, info.st_size, info.st_mtime_ns, info.st_ctime_ns)
+
+
+def _check_directory(info: os.stat_result, path: str) -> None:
+    if info.st_uid != os.geteuid():
+        raise FileProblem(f"{path} belongs to uid {info.st_uid}; repair with: chown {os.geteuid()} {path}", code=REFUSED)
+    foreign_group = info.st_mode & stat.S_IWGRP and info.st_gid != os.getegid()
+    if info.st_mode & stat.S_IWOTH or foreign_group:
+        raise FileProblem(f"{path} may be written by others; repair with: chmod go-w {path}", code=REFUSED)
+
+
+def _check_file(info: os.stat_result, path: str, *, private: bool) -> None:
+    if not stat.S_ISREG(info.st_mode):
+        raise FileProblem(f"{path} is not a regular file; move it away: mv {path} {path}.old", code=REFUSED)
+    if info.st_uid != os.geteuid():
+        raise FileProblem(f"{path} belongs to uid {info.st_uid}; repair with: chown {os.geteuid()} {path}", code=REFUSED)
+    if info.st_nlink > 1:
+        raise FileProblem(f"{path} has {info.st_nlink} hard links; keep one name of it only", code=REFUSED)
+    if private and info.st_mode & 0o077:
+        raise FileProblem(
+            f"{path} has mode {stat.S_IMODE(info.st_mode):04o}, others may use it; repair with: chmod 600 {path}",
+            code=REFUSED,
+        )
+
+
+def _problem(error: OSError, path: str) -> FileProblem:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EINTR, errno.EMFILE, errno.ENFILE, errno.ENOMEM):
+        return FileProblem(f"{path}: {error.strerror}; nothing was changed", code=TEMPORARY)
+    if error.errno in (errno.ELOOP, errno.ENOTDIR):
+        return FileProblem(f"{path} is a symbolic link or not a directory: refused; replace it by the real one", code=REFUSED)
+    return FileProblem(f"{path}: {error.strerror}; nothing was changed", code=REFUSED)

@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Ask the metadata server of a Google Cloud VM for an access token of its service account.
+
+Protocol: https://cloud.google.com/compute/docs/access/authenticate-workloads
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import random
+import re
+import time
+import urllib.parse
+from dataclasses import dataclass
+
+from gar_auth.errors import Exit, Failure
+
+__all__ = ["Reply", "request_token"]
+
+#: The server's documented address: no name resolution is needed, so none can be forged or fail at boot.
+DEFAULT_HOST = "169.254.169.254"
+TRIES = 3
+TOTAL_SECONDS = 20.0
+TRY_SECONDS = 6.0
+MAX_REPLY = 64 * 1024
+MAX_LIFETIME = 12 * 3600
+
+# RFC 6750, section 2.1
+_TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*")
+
+
+@dataclass(frozen=True)
+class Reply:
+    """An access token and its remaining lifetime in seconds."""
+
+    token: str
+    lifetime: int
+
+    def __repr__(self) -> str:
+        return f"Reply(token=..., lifetime={self.lifetime})"
+
+
+class _Retry(Exception):
+    """This try failed; the next one may not."""
+
+    def __init__(self, message: str, *, after: float = 0.0) -> None:
+        super().__init__(message)
+        self.after = after
+
+
+def request_token(account: str) -> Reply:
+    """Ask for the token of one of the machine's service accounts; three tries, 20 s in all.
+
+    The environment variable C(GCE_METADATA_HOST) names another server, as in Google's own libraries.
+
+    :param account: C(default) or the service account's e-mail.
+    :raises Failure: C(TEMPORARY) where a later call may succeed, C(CONFIGURATION) where somebody has to act.
+    """
+    host = os.environ.get("GCE_METADATA_HOST") or DEFAULT_HOST
+    deadline = time.monotonic() + TOTAL_SECONDS
+    for attempt in range(1, TRIES + 1):
+        try:
+            return _ask(host, account, deadline=min(deadline, time.monotonic() + TRY_SECONDS))
+        except _Retry as problem:
+            pause = max(problem.after, random.uniform(0.5, 1.0) * 2 ** (attempt - 1))
+            if attempt == TRIES or time.monotonic() + pause >= deadline:
+                raise Failure(f"{problem} ({attempt} tries); the next run tries again", code=Exit.TEMPORARY) from None
+            time.sleep(pause)
+    raise AssertionError("unreachable")
+
+
+def _ask(host: str, account: str, *, deadline: float) -> Reply:
+    path = f"/computeMetadata/v1/instance/service-accounts/{urllib.parse.quote(account, safe='@')}/token"
+    connection = http.client.HTTPConnection(host, timeout=_left(deadline))
+    try:
+        connection.request("GET", path, headers={"Metadata-Flavor": "Google", "User-Agent": "gar-auth"})
+        response = connection.getresponse()
+        if response.status >= 500 or response.status == 429:
+            raise _Retry(f"the metadata server answers {response.status}", after=_retry_after(response))
+        if response.getheader("Metadata-Flavor") != "Google":
+            raise Failure(f"{host} is not a metadata server (no Metadata-Flavor: Google in its answer)", code=Exit.CONFIGURATION)
+        if response.status == 404:
+            raise Failure(
+                f"the metadata server knows no service account {account!r}; attach one to this VM", code=Exit.CONFIGURATION
+            )
+        if response.status == 403:
+            raise Failure(
+                "the metadata server refuses the token (403); give the VM the access scope cloud-platform",
+                code=Exit.CONFIGURATION,
+            )
+        if response.status != 200:
+            raise Failure(f"the metadata server answers {response.status}", code=Exit.CONFIGURATION)
+        return parse_reply(_body(connection, response, deadline=deadline))
+    except TimeoutError as error:
+        raise _Retry(f"the metadata server {host} does not answer in time") from error
+    except (OSError, http.client.HTTPException) as error:
+        reason = error.strerror if isinstance(error, OSError) else type(error).__name__
+        raise _Retry(f"the metadata server {host} cannot be reached ({reason}); is this a Google Cloud VM?") from error
+    finally:
+        connection.close()
+
+
+def _body(connection: http.client.HTTPConnection, response: http.client.HTTPResponse, *, deadline: float) -> bytes:
+    """Read the body within the deadline, however slowly it drips."""
+    body = b""
+    while len(body) <= MAX_REPLY:
+        if connection.sock is not None:
+            connection.sock.settimeout(_left(deadline))
+        chunk = response.read1(MAX_REPLY)
+        if not chunk:
+            return body
+        body += chunk
+    raise Failure("the metadata server's answer is larger than 64 KiB", code=Exit.CONFIGURATION)
+
+
+def parse_reply(body: bytes) -> Reply:
+    """Check the server's JSON: nothing of it is trusted.
+
+    :raises _Retry: not a token that could be used now.
+    """
+    try:
+        data = json.loads(body)
+    except (ValueError, RecursionError):
+        raise _Retry("the metadata server's answer is not JSON") from None
+    token = data.get("access_token") if isinstance(data, dict) else None
+    lifetime = data.get("expires_in") if isinstance(data, dict) else None
+    if not isinstance(token, str) or len(token) > 16384 or not _TOKEN.fullmatch(token):
+        raise _Retry("the metadata server's answer holds no usable access_token")
+    if isinstance(lifetime, bool) or not isinstance(lifetime, int) or lifetime <= 0:
+        raise _Retry("the metadata server's answer holds no usable expires_in")
+    return Reply(token=token, lifetime=min(lifetime, MAX_LIFETIME))
+
+
+def _left(deadline: float) -> float:
+    left = deadline - time.monotonic()
+    if left <= 0:
+        raise TimeoutError
+    return left
+
+
+def _retry_after(response: http.client.HTTPResponse) -> float:
+    value = response.getheader("Retry-After") or ""
+    return float(value) if re.fullmatch(r"[0-9]{1,3}", value) else 0.0
