@@ -1,0 +1,8 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""An emulated Google for the lab: metadata server, token endpoint, Python repositories, apt repository.
+
+``python -m lab.emulator --state DIR ...`` runs it, ``lab.emulator.launch`` starts that as a process, and
+``lab.emulator.client`` controls it. The last two need nothing but the standard library.
+"""
+
+from __future__ import annotations

@@ -1,0 +1,220 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Puts the parts of the emulated Google behind their host names and serves them until told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import json
+import logging
+import os
+import signal
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.datastructures import Headers
+from starlette.responses import FileResponse, PlainTextResponse
+from starlette.routing import Mount
+from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from . import metadata
+from .certificates import Certificates, make_certificates
+from .control import Parts, control_app
+from .faults import Faults, RequestLog, watched
+from .index import Repositories, index_app
+from .keys import Accounts
+from .network import Address, check_metadata_address, inside, listen, listen_unix, prepare_loopback
+from .oauth import oauth_app
+from .tokens import TokenStore
+
+__all__ = ["Options", "run"]
+
+GRACE = 1
+KEEP_ALIVE = 60
+LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+LOCAL_NAMES = ("localhost", "127.0.0.1", "127.0.0.2")
+FILE_CHUNK = 1024 * 1024
+
+FileResponse.chunk_size = FILE_CHUNK  # Starlette's 64 KiB make a package of 500 MB slow
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """What the command line says; times in seconds."""
+
+    state: Path
+    namespaces: list[Path]
+    metadata: Address
+    https: Address
+    apt: Path | None
+    lifetime: float
+    window: float
+    repositories: list[str]
+    watch_pid: int | None
+
+
+@dataclasses.dataclass(frozen=True)
+class _Sockets:
+    metadata: list[socket.socket] = dataclasses.field(default_factory=list)
+    https: list[socket.socket] = dataclasses.field(default_factory=list)
+    control: list[socket.socket] = dataclasses.field(default_factory=list)
+
+
+class _Server(uvicorn.Server):
+    """A server among several in one loop: it leaves the signals alone."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+def run(options: Options) -> None:
+    """Serve until SIGTERM, SIGINT or the end of the watched process; NetworkError, ValueError at once."""
+    check_metadata_address(options.metadata, options.namespaces)
+    options.state.mkdir(mode=0o700, parents=True, exist_ok=True)
+    sockets = _open_sockets(options)
+    _become_owner(options.state)
+    logging.basicConfig(filename=options.state / "log", level=logging.INFO, format=LOG_FORMAT)
+    ready, control = options.state / "ready.json", options.state / "control.sock"
+    ready.unlink(missing_ok=True)
+    repositories = Repositories(options.state / "packages")
+    for name in options.repositories:
+        repositories.create(name)
+    certificates = make_certificates(options.state)
+    try:
+        sockets.control.append(listen_unix(control))
+        asyncio.run(_serve(options, repositories, certificates, sockets))
+    finally:
+        ready.unlink(missing_ok=True)
+        control.unlink(missing_ok=True)
+
+
+def _open_sockets(options: Options) -> _Sockets:
+    opened = _Sockets()
+    places: list[Path | None] = [*options.namespaces] or [None]
+    for namespace in places:
+        with inside(namespace) if namespace else contextlib.nullcontext():
+            if namespace:
+                prepare_loopback(options.metadata)
+            opened.metadata.append(listen(options.metadata))
+            opened.https.append(listen(options.https))
+    return opened
+
+
+def _become_owner(directory: Path) -> None:
+    """As root (through sudo), go on as the owner of the directory, now that the sockets are open."""
+    owner = directory.stat()
+    if os.geteuid() == 0 and owner.st_uid != 0:
+        os.setgroups([])
+        os.setgid(owner.st_gid)
+        os.setuid(owner.st_uid)
+
+
+async def _serve(
+    options: Options, repositories: Repositories, certificates: Certificates, sockets: _Sockets
+) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    if options.watch_pid is not None:
+        _watch(options.watch_pid, stop)
+    parts = Parts(
+        tokens=TokenStore(lifetime=options.lifetime, window=options.window),
+        accounts=Accounts(),
+        repositories=repositories,
+        faults=Faults(),
+        log=RequestLog(),
+        stop=stop.set,
+    )
+
+    def watch(app: ASGIApp, target: str, headers: dict[str, str] | None = None) -> ASGIApp:
+        return watched(app, target=target, log=parts.log, faults=parts.faults, headers=headers or {})
+
+    machine = watch(metadata.metadata_app(parts.tokens), "metadata", metadata.HEADERS)
+    google = _by_host(
+        token=watch(oauth_app(parts.tokens, parts.accounts), "token"),
+        index=watch(index_app(parts.tokens, parts.repositories), "index"),
+        apt=watch(_apt_app(options.apt), "apt"),
+    )
+    listeners = [
+        (_Server(_config(machine)), sockets.metadata),
+        (_Server(_config(google, certificates)), sockets.https),
+        (_Server(_config(control_app(parts))), sockets.control),
+    ]
+    tasks = [asyncio.create_task(server.serve(sockets=list(opened))) for server, opened in listeners]
+    _write_ready(options, certificates, sockets)
+    stopping = asyncio.create_task(stop.wait())
+    await asyncio.wait([*tasks, stopping], return_when=asyncio.FIRST_COMPLETED)
+    for server, _ in listeners:
+        server.should_exit = True
+    stopping.cancel()
+    await asyncio.gather(*tasks)
+
+
+def _config(app: ASGIApp, certificates: Certificates | None = None) -> uvicorn.Config:
+    config = uvicorn.Config(
+        app, http="h11", ws="none", lifespan="off", log_config=None, access_log=False, server_header=False,
+        timeout_keep_alive=KEEP_ALIVE, timeout_graceful_shutdown=GRACE,
+    )  # fmt: skip
+    if certificates:
+        config.ssl_certfile, config.ssl_keyfile = certificates.chain, certificates.key
+    return config
+
+
+def _by_host(*, token: ASGIApp, index: ASGIApp, apt: ASGIApp) -> ASGIApp:
+    """Route by the name that the client asked for; this machine's own names are the index."""
+
+    async def google(scope: Scope, receive: Receive, send: Send) -> None:
+        host = Headers(scope=scope).get("host", "").partition(":")[0].lower()
+        if host.endswith("-python.pkg.dev") or (host in LOCAL_NAMES and scope["path"] != "/token"):
+            app: ASGIApp = index
+        elif host in ("oauth2.googleapis.com", *LOCAL_NAMES):
+            app = token
+        elif host == "packages.cloud.google.com":
+            app = apt
+        else:
+            app = PlainTextResponse(f"the lab emulates no host {host!r}\n", 404)
+        await app(scope, receive, send)
+
+    return google
+
+
+def _apt_app(directory: Path | None) -> ASGIApp:
+    if directory is None:
+        return PlainTextResponse("the emulator was started without --apt\n", 404)
+    return Starlette(routes=[Mount("/apt", StaticFiles(directory=directory, follow_symlink=True))])
+
+
+def _watch(pid: int, stop: asyncio.Event) -> None:
+    """Stop when the process is gone."""
+    try:
+        descriptor = os.pidfd_open(pid)
+    except ProcessLookupError:
+        stop.set()
+    else:
+        asyncio.get_running_loop().add_reader(descriptor, stop.set)
+
+
+def _write_ready(options: Options, certificates: Certificates, sockets: _Sockets) -> None:
+    """State the true addresses, one per namespace; the sockets listen already."""
+
+    def addresses(listeners: list[socket.socket]) -> list[str]:
+        return [str(Address(*listener.getsockname())) for listener in listeners]
+
+    content = {
+        "pid": os.getpid(),
+        "metadata": addresses(sockets.metadata),
+        "https": addresses(sockets.https),
+        "control": str(options.state / "control.sock"),
+        "ca": str(certificates.authority),
+    }
+    ready = options.state / "ready.json"
+    partial = ready.with_suffix(".partial")
+    partial.write_text(json.dumps(content, indent=2) + "\n")
+    partial.replace(ready)

@@ -1,0 +1,290 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Throwaway systemd machines: start one, log in to it, give Ansible its inventory, remove it."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from lab import aptrepo, boot, cache, connection, emulation, guest, images, owners, podman
+from lab.console import say, uninterrupted
+from lab.system import LabError, Need, install, run
+
+if TYPE_CHECKING:
+    from lab.emulator.client import Control
+
+__all__ = ["Machine", "collect_garbage", "remove"]
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
+_LONGEST_DIRECTORY = 79
+"""Characters: what is left of a Unix socket's 107 for the names of ours and of ssh's below it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Machine:
+    """A machine that runs, and where its state lies. Usable as a context manager, which stops it."""
+
+    name: str
+    suite: str
+    address: str
+    pid: int
+    kept: bool
+    directory: Path
+
+    @classmethod
+    def start(
+        cls,
+        *,
+        name: str,
+        suite: str = "debian12",
+        keep: bool = False,
+        owner: int | None = None,
+        emulator_options: Sequence[str] = (),
+    ) -> Machine:
+        """Boot a machine with the emulated Google and wait until it is ready for Ansible.
+
+        It belongs to the process `owner` (default: this one) and is garbage when that is gone, unless `keep`.
+        A kept machine of that name is replaced.
+        """
+        install([Need(what="ssh", packages=("openssh-client",))], purpose="logging in to machines")
+        podman.prepare()
+        collect_garbage()
+        image = images.ensure(suite)
+        repository = aptrepo.ensure()
+        directory = _state_directory(name)
+        _make_room(name, directory)
+        container = boot.CONTAINER + name
+        try:
+            directory.mkdir(mode=0o700)
+            owners.claim(directory)
+            keys = guest.make_keys(directory)
+            boot.create(
+                container,
+                image=image,
+                labels={
+                    "owner": owners.KEPT if keep else owners.identify(owner or os.getpid()),
+                    "state": str(directory),
+                    "suite": suite,
+                },
+                names=guest.host_names(packages=repository.directory is not None),
+            )
+            boot.unpack(container, guest.seed(keys))
+            podman.podman("init", container)
+            pid, address = _inspect(container)
+            _shut_in(pid)
+            emulator = emulation.launch(
+                directory=directory / "emulator",
+                machine_pid=pid,
+                apt=repository.directory,
+                options=emulator_options,
+            )
+            podman.podman("start", container)
+            emulator.wait()
+            boot.wait_until_booted(
+                container
+            )  # before: its systemd still clears /tmp, which the next line uses
+            podman.podman("exec", "-i", container, "sh", "-s", input=guest.trust_script(emulator.authority()))
+            machine = cls(
+                name=name,
+                suite=suite,
+                address=address,
+                pid=pid,
+                kept=keep,
+                directory=directory,
+            )
+            machine._write_state(keys, fingerprints=repository.fingerprints)
+            machine._wait_for_login()
+        except BaseException:
+            _remove(container, directory)
+            raise
+        return machine
+
+    @classmethod
+    def find(cls, name: str) -> Machine | None:
+        """Return the running machine of that name, whoever started it; None where there is none."""
+        directory = _state_directory(name)
+        try:
+            fields = json.loads((directory / "machine.json").read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return None
+        machine = cls(**{**fields, "directory": directory})
+        running = podman.podman(
+            "inspect", "-f", "{{.State.Pid}}", machine.container, check=False
+        ).stdout.strip()
+        return machine if running == str(machine.pid) else None
+
+    @property
+    def container(self) -> str:
+        """Return the container's name in podman."""
+        return boot.CONTAINER + self.name
+
+    @property
+    def inventory(self) -> Path:
+        """Return the Ansible inventory with this machine as its only host."""
+        return self.directory / "inventory.yml"
+
+    @property
+    def variables(self) -> Path:
+        """Return the lab's overrides of the collection's variables."""
+        return self.directory / "variables.yml"
+
+    @property
+    def emulator_directory(self) -> Path:
+        """Return the emulator's directory: its log, control socket and published packages."""
+        return self.directory / "emulator"
+
+    @property
+    def control(self) -> Control:
+        """Return the switches of the machine's emulated Google."""
+        from lab.emulator.client import Control
+
+        return Control(self.emulator_directory / "control.sock")
+
+    def ssh_command(self, user: str, *options: str) -> list[str]:
+        """Return the ssh command that logs in as a user; further words are the remote command."""
+        return ["ssh", *connection.ssh_options(self.directory), *options, f"{user}@{self.address}"]
+
+    def ssh(
+        self,
+        user: str,
+        command: str,
+        *,
+        check: bool = False,
+        input: str | None = None,
+        timeout: float = 300,
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a shell command in a user's login session. The timeout is in seconds."""
+        argv = [*self.ssh_command(user, "-o", "BatchMode=yes"), "--", command]
+        return run(argv, check=check, input=input, timeout=timeout)
+
+    def stop(self) -> None:
+        """Remove the machine, its emulator and its state."""
+        for socket in (self.directory / "cp").glob("*"):
+            run(["ssh", "-O", "exit", "-o", f"ControlPath={socket}", "machine"], check=False, timeout=10)
+        _remove(self.container, self.directory)
+
+    def __enter__(self) -> Machine:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if not self.kept:
+            self.stop()
+
+    def _write_state(self, keys: guest.Keys, *, fingerprints: Sequence[str] | None) -> None:
+        known = f"{self.address} {' '.join(keys.host_public.split()[:2])}\n"
+        (self.directory / "known_hosts").write_text(known, encoding="ascii")
+        (self.directory / "cp").mkdir(mode=0o700)
+        hosts = connection.inventory(name=self.name, address=self.address, directory=self.directory)
+        connection.write(self.inventory, hosts)
+        connection.write(self.variables, connection.variables(fingerprints=fingerprints))
+        connection.write(self.directory / "machine.json", {**asdict(self), "directory": str(self.directory)})
+
+    def _wait_for_login(self, *, deadline: float = 30.0) -> None:
+        """Wait until sshd answers and `admin` may become root. The deadline is in seconds."""
+        answer = ""
+
+        def answers() -> bool:
+            nonlocal answer
+            done = self.ssh("admin", "sudo -n true", timeout=30)
+            answer = done.stderr.strip()
+            return done.returncode == 0
+
+        if not boot.wait_for(answers, deadline):
+            raise LabError(f"machine {self.name} booted but nobody can log in at {self.address}: {answer}")
+
+
+def collect_garbage() -> list[str]:
+    """Remove machines whose owner is gone and which nobody kept, and state without a machine; name them."""
+    removed = []
+    listed = podman.containers()
+    for container in listed:
+        labels = container["Labels"]
+        if not owners.alive(labels.get(f"{podman.LABEL}.owner", "")):
+            name = container["Names"][0]
+            _remove(name, labels.get(f"{podman.LABEL}.state"))
+            removed.append(name.removeprefix(boot.CONTAINER))
+    present = {container["Names"][0] for container in listed}
+    for directory in cache.directory("machines").iterdir():
+        if boot.CONTAINER + directory.name not in present and owners.abandoned(directory):
+            _remove_directory(directory)
+    return removed
+
+
+def remove(name: str) -> bool:
+    """Remove a machine whatever its state and whoever's it is; False if there was none."""
+    directory = _state_directory(name)
+    machine = Machine.find(name)
+    there = any(container["Names"][0] == boot.CONTAINER + name for container in podman.containers())
+    if machine is not None:
+        machine.stop()
+    elif there or directory.exists():
+        _remove(boot.CONTAINER + name, directory)
+    return there
+
+
+def _state_directory(name: str) -> Path:
+    """Return where a machine's state lies, for a name that is fit for a host and a path."""
+    if not _NAME.fullmatch(name):
+        raise LabError(f"machine name {name!r}: use 1 to 40 lower-case letters, digits and dashes")
+    directory = cache.directory("machines") / name
+    if len(str(directory)) > _LONGEST_DIRECTORY:
+        raise LabError(
+            f"{directory} is too long for Unix sockets below it: set XDG_CACHE_HOME to a shorter path"
+        )
+    return directory
+
+
+def _make_room(name: str, directory: Path) -> None:
+    """Remove a kept machine of that name; stop if another process uses it."""
+    for container in podman.containers():
+        if container["Names"][0] != boot.CONTAINER + name:
+            continue
+        owner = container["Labels"].get(f"{podman.LABEL}.owner", "")
+        if owner != owners.KEPT:
+            raise LabError(
+                f"machine {name} is in use by process {owner.partition(':')[0]}: wait for it or end it"
+            )
+        say(f"replacing the machine {name} that was kept")
+        _remove(boot.CONTAINER + name, directory)
+    if directory.exists():
+        _remove_directory(directory)
+
+
+def _inspect(container: str) -> tuple[int, str]:
+    """Return the machine's first process, as the host numbers it, and its address."""
+    facts = json.loads(podman.podman("inspect", container).stdout)[0]
+    networks = [network["IPAddress"] for network in facts["NetworkSettings"]["Networks"].values()]
+    return int(facts["State"]["Pid"]), next(iter(networks), facts["NetworkSettings"]["IPAddress"])
+
+
+def _shut_in(pid: int) -> None:
+    """Put the metadata address on the machine's own loopback, before anything runs that could send to it."""
+    run(
+        ["nsenter", f"--target={pid}", "--net", "ip", "address", "add", f"{guest.METADATA}/32", "dev", "lo"],
+        root=True,
+    )
+
+
+def _remove(container: str, directory: Path | str | None) -> None:
+    """Remove a container, the emulator beside it and its state; signals wait until that is done."""
+    with uninterrupted():
+        boot.remove(container)
+        if directory is not None:
+            emulation.end(Path(directory) / "emulator")
+            _remove_directory(Path(directory))
+
+
+def _remove_directory(directory: Path) -> None:
+    """Remove a state directory, of which a part may be root's."""
+    if directory.parent.name != "machines":
+        raise LabError(f"{directory} is no machine's state: not removed")
+    run(["rm", "-rf", "--one-file-system", "--", str(directory)], root=True)
