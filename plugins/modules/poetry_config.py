@@ -52,7 +52,7 @@ options:
         type: raw
   settings:
     description:
-      - Settings of Poetry, nested or with dotted names, such as V({'virtualenvs': {'in-project': true}}).
+      - Settings of Poetry, nested or with dotted names, such as C(virtualenvs.in-project).
       - Names, values and types are those of the installed Poetry.
     type: dict
     default: {}
@@ -87,7 +87,6 @@ attributes:
   platform:
     support: full
     platforms: linux
-extends_documentation_fragment: []
 seealso:
   - name: Poetry's configuration
     description: What the settings mean.

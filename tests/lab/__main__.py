@@ -44,6 +44,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     prepare.set_defaults(run=_prepare)
 
+    support = commands.add_parser("support", help="say whether machines can be booted here; installs what is missing")
+    support.set_defaults(run=_support)
+
     up = commands.add_parser("up", help="start a machine and leave it running")
     up.add_argument("name", metavar="NAME")
     up.add_argument("--suite", choices=list(SUITES), default="debian12", help="default: %(default)s")
@@ -75,6 +78,12 @@ def _prepare(arguments: argparse.Namespace) -> int:
     aptrepo.ensure()
     say("machines can be started here")
     return 0
+
+
+def _support(_arguments: argparse.Namespace) -> int:
+    support = machine_support()
+    say("machines can be booted here" if support.ok else support.reason)
+    return 0 if support.ok else UNSUPPORTED
 
 
 def _up(arguments: argparse.Namespace) -> None:
