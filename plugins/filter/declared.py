@@ -6,6 +6,7 @@ from __future__ import annotations
 import typing as t
 
 from ansible.errors import AnsibleFilterError
+
 from ansible_collections.devbox.artifact_registry.plugins.module_utils import _validate as validate
 
 __all__ = ["FilterModule"]

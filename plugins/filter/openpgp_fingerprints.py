@@ -16,8 +16,8 @@ DOCUMENTATION = r"""
 name: openpgp_fingerprints
 short_description: List the fingerprints of the public keys in an OpenPGP file
 description:
-  - Reads an ASCII-armoured file of public keys (RFC 4880 and RFC 9580, key versions 4 and 6) and returns the fingerprint of each
-    primary key. No gpg is needed, on neither side.
+  - Reads an ASCII-armoured file of public keys (RFC 4880 and RFC 9580, key versions 4 and 6) and returns the
+    fingerprint of each primary key. No gpg is needed, on neither side.
   - Anything but public keys with their user IDs, signatures and subkeys is an error.
 version_added: 0.1.0
 author: devbox.artifact_registry contributors (@devbox)
@@ -43,10 +43,11 @@ _value:
 """
 
 _BLOCK = re.compile(
-    r"-----BEGIN PGP PUBLIC KEY BLOCK-----[ \t]*\r?\n(?P<body>.*?)-----END PGP PUBLIC KEY BLOCK-----", re.DOTALL
+    r"-----BEGIN PGP PUBLIC KEY BLOCK-----[ \t]*\r?\n(?P<body>.*?)-----END PGP PUBLIC KEY BLOCK-----",
+    re.DOTALL,
 )
 _PUBLIC_KEY = 6
-#: Signature, trust, user ID, public subkey, user attribute, marker, padding: what may stand beside a public key.
+#: Signature, trust, user ID, public subkey, user attribute, marker, padding: what may stand beside a key.
 _COMPANIONS = {2, 10, 12, 13, 14, 17, 21}
 
 
@@ -113,7 +114,11 @@ def _fingerprint(body: bytes) -> str:
     """Compute a key's fingerprint (RFC 9580, section 5.5.4)."""
     if body[:1] == b"\x04":
         # SHA-1 is what OpenPGP defines for version 4.
-        return hashlib.sha1(b"\x99" + len(body).to_bytes(2, "big") + body, usedforsecurity=False).hexdigest().upper()
+        return (
+            hashlib.sha1(b"\x99" + len(body).to_bytes(2, "big") + body, usedforsecurity=False)
+            .hexdigest()
+            .upper()
+        )
     if body[:1] == b"\x06":
         return hashlib.sha256(b"\x9b" + len(body).to_bytes(4, "big") + body).hexdigest().upper()
     raise ValueError("only OpenPGP keys of version 4 and 6 are supported")

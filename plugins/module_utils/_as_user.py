@@ -49,7 +49,9 @@ def run_as(account: pwd.struct_passwd, work: t.Callable[[], t.Any], *, seconds: 
         answer = _read_all(reading, deadline=time.monotonic() + seconds)
     finally:
         os.close(reading)
-        os.kill(child, signal.SIGKILL)  # it has answered or is late: either way there is nothing more for it to do
+        os.kill(
+            child, signal.SIGKILL
+        )  # it has answered or is late: either way there is nothing more for it to do
         os.waitpid(child, 0)
     if answer is None:
         raise WorkFailed(f"no answer from the process of user {account.pw_name} within {seconds:g} s")

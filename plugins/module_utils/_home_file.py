@@ -18,7 +18,7 @@ import time
 import typing as t
 from dataclasses import dataclass
 
-__all__ = ["ConfigDirectory", "FileProblem", "Snapshot", "TEMPORARY", "UNUSABLE", "REFUSED"]
+__all__ = ["REFUSED", "TEMPORARY", "UNUSABLE", "ConfigDirectory", "FileProblem", "Snapshot"]
 
 #: Exit codes of sysexits.h: EX_DATAERR, EX_TEMPFAIL, EX_NOPERM.
 UNUSABLE = 65
@@ -140,7 +140,9 @@ class ConfigDirectory:
                     ) from None
                 time.sleep(0.02)
             except OSError as error:
-                raise FileProblem(f"{self.path} cannot be locked: {error.strerror}", code=TEMPORARY) from error
+                raise FileProblem(
+                    f"{self.path} cannot be locked: {error.strerror}", code=TEMPORARY
+                ) from error
         try:
             yield
         finally:
@@ -182,11 +184,15 @@ class ConfigDirectory:
             except OSError as error:
                 raise _problem(error, path) from error
         if len(data) > MAX_BYTES:
-            raise FileProblem(f"{path} is larger than 1 MiB: not a Poetry configuration; move it away", code=UNUSABLE)
+            raise FileProblem(
+                f"{path} is larger than 1 MiB: not a Poetry configuration; move it away", code=UNUSABLE
+            )
         try:
             text = data.decode("utf-8")
         except UnicodeDecodeError as error:
-            raise FileProblem(f"{path} is not UTF-8 at byte {error.start}; save it as UTF-8", code=UNUSABLE) from error
+            raise FileProblem(
+                f"{path} is not UTF-8 at byte {error.start}; save it as UTF-8", code=UNUSABLE
+            ) from error
         return Snapshot(text=text, mode=stat.S_IMODE(info.st_mode), identity=_identity(info))
 
     def replace(self, name: str, text: str, *, previous: Snapshot) -> bool:
@@ -206,7 +212,9 @@ class ConfigDirectory:
                 os.unlink(name, dir_fd=self._fd)
                 os.fsync(self._fd)
                 return True
-            fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600, dir_fd=self._fd)
+            fd = os.open(
+                temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600, dir_fd=self._fd
+            )
             with os.fdopen(fd, "wb") as stream:
                 os.fchmod(fd, previous.mode)
                 stream.write(text.encode("utf-8"))
@@ -254,7 +262,9 @@ def _identity(info: os.stat_result) -> tuple[int, ...]:
 
 def _check_directory(info: os.stat_result, path: str) -> None:
     if info.st_uid != os.geteuid():
-        raise FileProblem(f"{path} belongs to uid {info.st_uid}; repair with: chown {os.geteuid()} {path}", code=REFUSED)
+        raise FileProblem(
+            f"{path} belongs to uid {info.st_uid}; repair with: chown {os.geteuid()} {path}", code=REFUSED
+        )
     foreign_group = info.st_mode & stat.S_IWGRP and info.st_gid != os.getegid()
     if info.st_mode & stat.S_IWOTH or foreign_group:
         raise FileProblem(f"{path} may be written by others; repair with: chmod go-w {path}", code=REFUSED)
@@ -264,19 +274,32 @@ def _check_file(info: os.stat_result, path: str, *, private: bool) -> None:
     if not stat.S_ISREG(info.st_mode):
         raise FileProblem(f"{path} is not a regular file; move it away: mv {path} {path}.old", code=REFUSED)
     if info.st_uid != os.geteuid():
-        raise FileProblem(f"{path} belongs to uid {info.st_uid}; repair with: chown {os.geteuid()} {path}", code=REFUSED)
+        raise FileProblem(
+            f"{path} belongs to uid {info.st_uid}; repair with: chown {os.geteuid()} {path}", code=REFUSED
+        )
     if info.st_nlink > 1:
         raise FileProblem(f"{path} has {info.st_nlink} hard links; keep one name of it only", code=REFUSED)
     if private and info.st_mode & 0o077:
         raise FileProblem(
-            f"{path} has mode {stat.S_IMODE(info.st_mode):04o}, others may use it; repair with: chmod 600 {path}",
+            f"{path} has mode {stat.S_IMODE(info.st_mode):04o}, others may use it;"
+            f" repair with: chmod 600 {path}",
             code=REFUSED,
         )
 
 
 def _problem(error: OSError, path: str) -> FileProblem:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EINTR, errno.EMFILE, errno.ENFILE, errno.ENOMEM):
+    if error.errno in (
+        errno.ENOSPC,
+        errno.EDQUOT,
+        errno.EIO,
+        errno.EINTR,
+        errno.EMFILE,
+        errno.ENFILE,
+        errno.ENOMEM,
+    ):
         return FileProblem(f"{path}: {error.strerror}; nothing was changed", code=TEMPORARY)
     if error.errno in (errno.ELOOP, errno.ENOTDIR):
-        return FileProblem(f"{path} is a symbolic link or not a directory: refused; replace it by the real one", code=REFUSED)
+        return FileProblem(
+            f"{path} is a symbolic link or not a directory: refused; replace it by the real one", code=REFUSED
+        )
     return FileProblem(f"{path}: {error.strerror}; nothing was changed", code=REFUSED)

@@ -31,11 +31,15 @@ def find_interpreter(executable: str) -> str | None:
         first = stream.readline(4096)
     interpreter = first[2:].strip().decode("utf-8", "replace").partition(" ")[0]
     if not first.startswith(b"#!/") or not os.path.basename(interpreter).startswith("python"):
-        raise PoetryProblem(f"{path} is not Poetry's own script (a Python script); name the right one in option poetry")
+        raise PoetryProblem(
+            f"{path} is not Poetry's own script (a Python script); name the right one in option poetry"
+        )
     for place in (path, os.path.dirname(path), os.path.realpath(interpreter), os.path.dirname(interpreter)):
         info = os.stat(place)
         if info.st_uid not in (0, os.geteuid()) or info.st_mode & stat.S_IWOTH:
-            raise PoetryProblem(f"{place} can be changed by others than {os.geteuid()}: not run; repair its owner and mode")
+            raise PoetryProblem(
+                f"{place} can be changed by others than {os.geteuid()}: not run; repair its owner and mode"
+            )
     return interpreter
 
 
@@ -90,7 +94,9 @@ def plan(
         name = repository["name"]
         changes["repositories", name, "url"] = repository["publish_url"] if present else None
         # Without a certificate of its own the entry of an earlier run has to go.
-        changes["certificates", name, "cert"] = repository["ca_cert"] if present and repository["ca_cert"] else None
+        changes["certificates", name, "cert"] = (
+            repository["ca_cert"] if present and repository["ca_cert"] else None
+        )
     for path, value in settings.items():
         changes[path] = value if present else None
     return changes

@@ -9,7 +9,9 @@ from ._toml_edit import REMOVE, EditFailed, edit, is_valid
 __all__ = ["update_config"]
 
 
-def update_config(directory_path: str, *, home: str, changes: dict[tuple[str, ...], object], check: bool) -> dict[str, str]:
+def update_config(
+    directory_path: str, *, home: str, changes: dict[tuple[str, ...], object], check: bool
+) -> dict[str, str]:
     """Apply changes to config.toml.
 
     :param changes: key path -> value, None: remove.

@@ -31,7 +31,7 @@ class _Remove:
 
 REMOVE: t.Final = _Remove()
 
-#: Key path -> value (a TOML scalar or array) or REMOVE. A path never leads through another path of the same changes.
+#: Key path -> value (a TOML scalar or array) or REMOVE. No path leads through another one.
 Changes = t.Mapping[tuple[str, ...], t.Any]
 
 
@@ -79,7 +79,9 @@ def edit(text: str, changes: Changes) -> str:
             _set(document, path, value)
     result = tomlkit.dumps(document)
     if values(result) != wanted:
-        raise EditFailed("the file's layout cannot be edited safely; write the tables that Poetry uses as [table.name]")
+        raise EditFailed(
+            "the file's layout cannot be edited safely; write the tables that Poetry uses as [table.name]"
+        )
     return result if result.strip() else ""
 
 

@@ -15,7 +15,7 @@ __all__ = ["InvalidInput", "Problem", "Repository", "parse_identities", "parse_r
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _LOCATION = re.compile(r"[a-z]+(-[a-z]+)*[0-9]*")
-# https://cloud.google.com/resource-manager/docs/creating-managing-projects (with the older domain-scoped form)
+# https://cloud.google.com/resource-manager/docs/creating-managing-projects, and the older domain-scoped form
 _PROJECT = re.compile(r"([a-z][a-z0-9.-]*:)?[a-z][a-z0-9-]{4,28}[a-z0-9]")
 _REPOSITORY = re.compile(r"[a-z]([a-z0-9-]{0,61}[a-z0-9])?")
 _HOST = re.compile(r"[a-z0-9-]+-python\.pkg\.dev")
@@ -24,7 +24,9 @@ _USER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@-]{0,254}")
 
 _REPOSITORY_KEYS = {"name", "project", "location", "repository", "url", "ca_cert", "identity"}
 _REPOSITORY_EXAMPLE = "{name: private-repo, project: my-project, location: europe-west1, repository: python}"
-_NAME_RULE = "a string of letters, digits, '-', '_' and '.', at most 64 characters, starting with a letter or digit"
+_NAME_RULE = (
+    "a string of letters, digits, '-', '_' and '.', at most 64 characters, starting with a letter or digit"
+)
 _URL_RULE = "https://LOCATION-python.pkg.dev/PROJECT/REPOSITORY/"
 
 
@@ -80,7 +82,9 @@ def parse_repositories(
     """
     problems: list[Problem] = []
     if not isinstance(declared, list) or not (declared or allow_empty):
-        raise InvalidInput([Problem(variable, _show(declared), "a list with one or more repositories", _REPOSITORY_EXAMPLE)])
+        raise InvalidInput(
+            [Problem(variable, _show(declared), "a list with one or more repositories", _REPOSITORY_EXAMPLE)]
+        )
     repositories = [
         repository
         for number, item in enumerate(declared)
@@ -94,7 +98,8 @@ def parse_repositories(
                 Problem(
                     variable,
                     f"the names {_show(seen[key].name)} and {_show(repository.name)}",
-                    "names that differ in more than case and '-' or '_': Poetry's environment variables cannot tell them apart",
+                    "names that differ in more than case and '-' or '_':"
+                    " Poetry's environment variables cannot tell them apart",
                 )
             )
         seen[key] = repository
@@ -103,7 +108,9 @@ def parse_repositories(
     return repositories
 
 
-def _parse_one(item: object, path: str, problems: list[Problem], allow_other_hosts: bool) -> Repository | None:
+def _parse_one(
+    item: object, path: str, problems: list[Problem], allow_other_hosts: bool
+) -> Repository | None:
     if not isinstance(item, dict):
         problems.append(Problem(path, _show(item), "a mapping", _REPOSITORY_EXAMPLE))
         return None
@@ -113,19 +120,52 @@ def _parse_one(item: object, path: str, problems: list[Problem], allow_other_hos
         problems.append(Problem(f"{path}.{key}", "an unknown option", ", ".join(sorted(_REPOSITORY_KEYS))))
     name = _string(given.get("name"), f"{path}.name", _NAME, _NAME_RULE, "name: private-repo", problems)
     if name.lower() == "pypi":
-        problems.append(Problem(f"{path}.name", _show(name), "any other name: Poetry reserves this one", "name: private-repo"))
+        problems.append(
+            Problem(
+                f"{path}.name", _show(name), "any other name: Poetry reserves this one", "name: private-repo"
+            )
+        )
     for key in ("ca_cert",):
         if key in given and not (isinstance(given[key], str) and given[key].startswith("/")):
-            problems.append(Problem(f"{path}.{key}", _show(given[key]), "an absolute path on the machine", "/etc/ssl/certs/proxy.pem"))
-    identity = _string(given.get("identity", "default"), f"{path}.identity", _NAME, _NAME_RULE, "identity: default", problems)
+            problems.append(
+                Problem(
+                    f"{path}.{key}",
+                    _show(given[key]),
+                    "an absolute path on the machine",
+                    "/etc/ssl/certs/proxy.pem",
+                )
+            )
+    identity = _string(
+        given.get("identity", "default"), f"{path}.identity", _NAME, _NAME_RULE, "identity: default", problems
+    )
     if "url" in given:
         extra = sorted(set(given) & {"project", "location", "repository"})
         if extra:
-            problems.append(Problem(path, f"url together with {', '.join(extra)}", "either url, or project, location and repository"))
+            problems.append(
+                Problem(
+                    path,
+                    f"url together with {', '.join(extra)}",
+                    "either url, or project, location and repository",
+                )
+            )
         publish_url = _url(given["url"], f"{path}.url", problems, allow_other_hosts)
     else:
-        location = _string(given.get("location"), f"{path}.location", _LOCATION, "a location of Artifact Registry", "location: europe-west1", problems)
-        project = _string(given.get("project"), f"{path}.project", _PROJECT, "a project ID of 6 to 30 characters", "project: my-project", problems)
+        location = _string(
+            given.get("location"),
+            f"{path}.location",
+            _LOCATION,
+            "a location of Artifact Registry",
+            "location: europe-west1",
+            problems,
+        )
+        project = _string(
+            given.get("project"),
+            f"{path}.project",
+            _PROJECT,
+            "a project ID of 6 to 30 characters",
+            "project: my-project",
+            problems,
+        )
         repository = _string(
             given.get("repository", name or "x"),
             f"{path}.repository",
@@ -138,14 +178,22 @@ def _parse_one(item: object, path: str, problems: list[Problem], allow_other_hos
     if len(problems) > before:
         return None
     return Repository(
-        name=name, publish_url=publish_url, index_url=f"{publish_url}simple/", identity=identity, ca_cert=given.get("ca_cert")
+        name=name,
+        publish_url=publish_url,
+        index_url=f"{publish_url}simple/",
+        identity=identity,
+        ca_cert=given.get("ca_cert"),
     )
 
 
-def _string(value: object, path: str, pattern: re.Pattern[str], rule: str, example: str, problems: list[Problem]) -> str:
+def _string(
+    value: object, path: str, pattern: re.Pattern[str], rule: str, example: str, problems: list[Problem]
+) -> str:
     if isinstance(value, str) and pattern.fullmatch(value):
         return str(value)
-    quote = "" if value is None or isinstance(value, (str, list, dict)) else " (YAML changed its type: quote it)"
+    quote = (
+        "" if value is None or isinstance(value, (str, list, dict)) else " (YAML changed its type: quote it)"
+    )
     problems.append(Problem(path, "nothing" if value is None else _show(value) + quote, rule, example))
     return ""
 
@@ -163,19 +211,35 @@ def _url(value: object, path: str, problems: list[Problem], allow_other_hosts: b
         return ""
     found = _show(value)
     if url.username is not None or url.password is not None:
-        found, rule = _show(value.replace(url.netloc.rpartition("@")[0], "***", 1)), f"{rule} without a user or password"
+        found, rule = (
+            _show(value.replace(url.netloc.rpartition("@")[0], "***", 1)),
+            f"{rule} without a user or password",
+        )
     elif url.scheme != "https" or not host or url.query or url.fragment or "?" in value or "#" in value:
-        found, rule = _show(value.partition("?")[0].partition("#")[0]), f"{rule}: https, no query, no fragment"
+        found, rule = (
+            _show(value.partition("?")[0].partition("#")[0]),
+            f"{rule}: https, no query, no fragment",
+        )
     elif re.fullmatch(r"/[^/]+/[^/]+/simple/?", url.path):
         corrected = value[: value.rindex("/simple")] + "/"
-        found, rule, example = f"the index URL {found}", "the publish URL; the index URL is derived from it", f"url: {corrected}"
-    elif not re.fullmatch(r"/[A-Za-z0-9._:-]+/[A-Za-z0-9._-]+/?", url.path) or {".", ".."} & set(url.path.split("/")):
+        found, rule, example = (
+            f"the index URL {found}",
+            "the publish URL; the index URL is derived from it",
+            f"url: {corrected}",
+        )
+    elif not re.fullmatch(r"/[A-Za-z0-9._:-]+/[A-Za-z0-9._-]+/?", url.path) or {".", ".."} & set(
+        url.path.split("/")
+    ):
         pass
     elif allow_other_hosts or (_HOST.fullmatch(host) and port is None):
         return value.rstrip("/") + "/"
     elif (other := _FORMAT_HOST.fullmatch(host)) and port is None:
         corrected = value.replace(host, f"{other[1]}-python.pkg.dev", 1).rstrip("/") + "/"
-        found, rule, example = f"a repository of the format {other[2]}: {found}", _URL_RULE, f"url: {corrected}"
+        found, rule, example = (
+            f"a repository of the format {other[2]}: {found}",
+            _URL_RULE,
+            f"url: {corrected}",
+        )
     else:
         rule = f"{_URL_RULE}; other hosts only with allow_other_hosts: true"
     problems.append(Problem(path, found, rule, example))
@@ -183,23 +247,38 @@ def _url(value: object, path: str, problems: list[Problem], allow_other_hosts: b
 
 
 def parse_users(
-    declared: object, *, variable: str = "artifact_registry_users", allow_root: bool = False, allow_empty: bool = False
+    declared: object,
+    *,
+    variable: str = "artifact_registry_users",
+    allow_root: bool = False,
+    allow_empty: bool = False,
 ) -> list[str]:
     """Check the names of users; whether they exist is for the machine to say.
 
     :raises InvalidInput: with every problem found.
     """
     if not isinstance(declared, list) or not (declared or allow_empty):
-        raise InvalidInput([Problem(variable, _show(declared), "a list with one or more names of users", "[dev]")])
+        raise InvalidInput(
+            [Problem(variable, _show(declared), "a list with one or more names of users", "[dev]")]
+        )
     problems: list[Problem] = []
     users: list[str] = []
     for number, user in enumerate(declared):
         path = f"{variable}[{number}]"
-        name = _string(user, path, _USER, "the name of a user: letters, digits, '_', '-', '.', '@'", "dev", problems)
+        name = _string(
+            user, path, _USER, "the name of a user: letters, digits, '_', '-', '.', '@'", "dev", problems
+        )
         if name in (".", ".."):
             problems.append(Problem(path, _show(name), "the name of a user", "dev"))
         elif name == "root" and not allow_root:
-            problems.append(Problem(path, "'root'", "ordinary users; root only with allow_root: true (container images)", "dev"))
+            problems.append(
+                Problem(
+                    path,
+                    "'root'",
+                    "ordinary users; root only with allow_root: true (container images)",
+                    "dev",
+                )
+            )
         elif name and name in users:
             problems.append(Problem(path, f"{_show(name)} a second time", "each user once"))
         users.append(name)
@@ -209,7 +288,10 @@ def parse_users(
 
 
 def parse_identities(
-    declared: object, *, variable: str = "artifact_registry_identities", used: t.Collection[str] = ("default",)
+    declared: object,
+    *,
+    variable: str = "artifact_registry_identities",
+    used: t.Collection[str] = ("default",),
 ) -> dict[str, dict[str, str]]:
     """Check the identities and that each one that a repository names is there.
 
@@ -227,17 +309,28 @@ def parse_identities(
         name = _string(key, path, _NAME, _NAME_RULE, example, problems)
         if not isinstance(value, dict) or value.get("type") != "metadata":
             found = _show(value.get("type") if isinstance(value, dict) else value)
-            problems.append(Problem(f"{path}.type", found, "metadata (the machine's service account)", example))
+            problems.append(
+                Problem(f"{path}.type", found, "metadata (the machine's service account)", example)
+            )
             continue
         for option in sorted(set(map(str, value)) - {"type", "account"}):
             problems.append(Problem(f"{path}.{option}", "an unknown option", "account, type", example))
         account = value.get("account", "default")
         account = _string(
-            account, f"{path}.account", _USER, "default, or the e-mail of a service account of this machine", "default", problems
+            account,
+            f"{path}.account",
+            _USER,
+            "default, or the e-mail of a service account of this machine",
+            "default",
+            problems,
         )
         identities[name] = {"type": "metadata", "account": account}
     for name in sorted(set(used) - set(map(str, declared))):
-        problems.append(Problem(variable, f"no identity {_show(name)}, which a repository uses", "one entry for each", example))
+        problems.append(
+            Problem(
+                variable, f"no identity {_show(name)}, which a repository uses", "one entry for each", example
+            )
+        )
     if problems:
         raise InvalidInput(problems)
     return identities
@@ -247,5 +340,7 @@ def _show(value: object) -> str:
     """What was found, on one line, short, and without what could be a password in a URL."""
     if value is None:
         return "null"
-    text = re.sub(r"(?<=//)[^/@\s]*@", "***@", repr(value) if not isinstance(value, str) else repr(str(value)))
+    text = re.sub(
+        r"(?<=//)[^/@\s]*@", "***@", repr(value) if not isinstance(value, str) else repr(str(value))
+    )
     return text if len(text) <= 100 else f"{text[:97]}..."

@@ -1,4 +1,5 @@
 #!/usr/bin/python
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
 from __future__ import annotations
@@ -11,8 +12,8 @@ author: devbox.artifact_registry contributors (@devbox)
 description:
   - Declares repositories and settings in C(config.toml) of any number of users, in one task.
   - Comments, order and everything that is not declared stay as they are.
-  - Each user's file is read and written by a process with that user's privileges only, so no O(ignore:become_user) is needed.
-    Root is needed for other users' files.
+  - Each file is read and written by a process with its user's privileges only, so no O(ignore:become_user) is
+    needed. Root is needed for other users' files.
 requirements:
   - Poetry 1.8 or newer on the machine. The module runs under Poetry's own interpreter.
 options:
@@ -23,7 +24,8 @@ options:
     elements: str
     default: []
   repositories:
-    description: Python repositories in Artifact Registry. The publish URL is registered; the index URL is returned.
+    description:
+      - Python repositories in Artifact Registry. The publish URL is registered; the index URL is returned.
     type: list
     elements: dict
     default: []
@@ -45,7 +47,9 @@ options:
         description: The whole publish URL, instead of project, location and repository.
         type: raw
       ca_cert:
-        description: Path on the machine of the certificate authority's PEM file for this repository, where it is not a public one.
+        description:
+          - Path on the machine of the certificate authority's PEM file for this repository, where it is not a
+            public one.
         type: raw
       identity:
         description: Not used by this module; accepted so that one list serves the whole collection.
@@ -57,7 +61,8 @@ options:
     type: dict
     default: {}
   state:
-    description: Whether the repositories (with their certificates) and the settings are there. Other entries stay.
+    description:
+      - Whether the repositories (with their certificates) and the settings are there. Other entries stay.
     type: str
     choices: [present, absent]
     default: present
@@ -79,14 +84,15 @@ options:
     default: false
 attributes:
   check_mode:
+    description: Runs in check mode and predicts what would change.
     support: full
-    description: Exact where Poetry is installed. Before that, every user counts as changed.
+    details:
+      - Exact where Poetry is installed. Before that, every user counts as changed.
   diff_mode:
+    description: Returns what has changed, or would change in check mode, when in diff mode.
     support: full
-    description: Passwords in URLs are masked.
-  platform:
-    support: full
-    platforms: linux
+    details:
+      - Passwords in URLs are masked.
 seealso:
   - name: Poetry's configuration
     description: What the settings mean.
@@ -154,6 +160,7 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.common.respawn import has_respawned, respawn_module
+
 from ansible_collections.devbox.artifact_registry.plugins.module_utils import _poetry, _validate
 from ansible_collections.devbox.artifact_registry.plugins.module_utils._as_user import WorkFailed, run_as
 from ansible_collections.devbox.artifact_registry.plugins.module_utils._poetry_files import update_config
@@ -187,13 +194,17 @@ def accounts(module: AnsibleModule) -> list[pwd.struct_passwd]:
     """The declared users' entries in the passwd database."""
     if not module.params["users"]:
         return [pwd.getpwuid(os.geteuid())]
-    names = _validate.parse_users(module.params["users"], variable="users", allow_root=module.params["allow_root"])
+    names = _validate.parse_users(
+        module.params["users"], variable="users", allow_root=module.params["allow_root"]
+    )
     found, problems = [], []
     for number, name in enumerate(names):
         try:
             found.append(pwd.getpwnam(name))
         except KeyError:
-            problems.append(_validate.Problem(f"users[{number}]", f"{name!r}, unknown on this machine", "existing users"))
+            problems.append(
+                _validate.Problem(f"users[{number}]", f"{name!r}, unknown on this machine", "existing users")
+            )
     if problems:
         raise _validate.InvalidInput(problems)
     return found
@@ -240,7 +251,9 @@ def run(module: AnsibleModule) -> dict[str, t.Any]:
             result["changed"] = True
             header = f"{path}/config.toml"
             before, after = (re.sub(r"(?<=//)[^/@\s]*@", "***@", answer[key]) for key in ("before", "after"))
-            result["diff"].append({"before_header": header, "after_header": header, "before": before, "after": after})
+            result["diff"].append(
+                {"before_header": header, "after_header": header, "before": before, "after": after}
+            )
     return result
 
 

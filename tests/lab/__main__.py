@@ -44,7 +44,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     prepare.set_defaults(run=_prepare)
 
-    support = commands.add_parser("support", help="say whether machines can be booted here; installs what is missing")
+    support = commands.add_parser(
+        "support", help="say whether machines can be booted here; installs what is missing"
+    )
     support.set_defaults(run=_support)
 
     up = commands.add_parser("up", help="start a machine and leave it running")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The article's way, command by command, as an ordinary user without any `export`; then the tokens roll over."""
+"""The article's way, command by command, as an ordinary user without `export`; then the tokens roll over."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ VERSION = f"import importlib.metadata, {PACKAGE}; print(importlib.metadata.versi
 class Article:
     """Walks the way and keeps what was seen.
 
-    `shell` runs a command line as the user, in the user's home. `index_url` is the private repository's index URL.
+    `execute` runs a command line as the user, in the user's home. `index_url` is the private index.
     `patience` is how many seconds a new token may take to arrive.
     """
 
-    shell: Callable[[str], subprocess.CompletedProcess[str]]
+    execute: Callable[[str], subprocess.CompletedProcess[str]]
     control: Control
     index_url: str
     patience: float
@@ -63,19 +63,20 @@ class Article:
             self.await_token(before)
         with step("Publish version 0.2.0 and update to it"):
             self._type("poetry version 0.2.0", at=PACKAGE)
-            # dist/ still holds 0.1.0: without a terminal Poetry's question about it would wait for an answer for ever
+            # dist/ still holds 0.1.0: without a terminal, Poetry's question about it has no end
             self._type("poetry publish --build --repository private-repo --no-interaction", at=PACKAGE)
             self._check_uploads("0.2.0")
             self._type(f"poetry add --source private-repo {PACKAGE}@latest", at=PROJECT)
             self._check_import("0.2.0")
         self.shown.append(
-            "after every token had expired and was revoked, version 0.2.0 was published and installed; nobody did anything"
+            "after every token had expired and was revoked, version 0.2.0 was published and installed;"
+            " nobody did anything"
         )
 
     def _type(self, command: str, *, at: str = "") -> str:
         """Run one command of the article and fail with its last words."""
         say(f"$ {command}")
-        done = self.shell(f"cd {shlex.quote(at)} && {command}" if at else command)
+        done = self.execute(f"cd {shlex.quote(at)} && {command}" if at else command)
         if done.returncode:
             words = "\n".join((done.stdout + done.stderr).strip().splitlines()[-15:])
             raise LabError(f"`{command}` ended with code {done.returncode}:\n{words}")
@@ -99,8 +100,8 @@ class Article:
         deadline = time.monotonic() + self.patience
         while time.monotonic() < deadline:
             new = [token for token in self.control.tokens() if token.valid and token.value not in before]
-            if new and self.shell("gar-auth status").returncode == 0:
+            if new and self.execute("gar-auth status").returncode == 0:
                 return
             time.sleep(0.5)
-        status = self.shell("gar-auth status").stdout.strip()
+        status = self.execute("gar-auth status").stdout.strip()
         raise LabError(f"no new token within {self.patience:.0f} s; gar-auth status says:\n{status}")

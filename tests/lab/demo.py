@@ -80,7 +80,7 @@ def on_machine(*, keep: bool) -> list[str]:
                     for line in done.stdout.splitlines():
                         say(f"  {line}")
             article = Article(
-                shell=lambda command: machine.ssh("dev", command),
+                execute=lambda command: machine.ssh("dev", command),
                 control=machine.control,
                 index_url=INDEX_URL,
                 patience=90,
@@ -114,7 +114,7 @@ def in_sandbox(reason: str, *, keep: bool) -> list[str]:
                 environment=sandbox.environment,
             )
         article = Article(
-            shell=sandbox.shell,
+            execute=sandbox.execute,
             control=sandbox.emulator.control,
             index_url=f"{sandbox.publish_url}simple/",
             patience=60,

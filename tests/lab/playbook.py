@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Builds the collection, installs it from its tarball into an empty place and runs its playbooks from there."""
+"""Builds the collection, installs its tarball into an empty place and runs its playbooks from there."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _ROLE = re.compile(r"^TASK \[devbox\.artifact_registry\.(\w+) : ")
 
 @dataclass(frozen=True, kw_only=True)
 class Collection:
-    """The collection as its users have it: installed from the tarball, with nothing else from the checkout."""
+    """The collection as its users have it: from the tarball, with nothing else of the checkout."""
 
     place: Path
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The demo where no machine can be booted: the same playbook on localhost, every path below one scratch directory."""
+"""The demo without a machine: the same playbook on localhost, every path below one scratch directory."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ class Sandbox:
         path = f"{self.scratch / 'bin'}:/usr/local/bin:/usr/bin:/bin"
         return {**own, "HOME": str(self.scratch / "home"), "PATH": path, "LC_ALL": "C.UTF-8"}
 
-    def shell(self, command: str) -> subprocess.CompletedProcess[str]:
+    def execute(self, command: str) -> subprocess.CompletedProcess[str]:
         """Run a command line as that user."""
         return subprocess.run(
             ["bash", "-c", command],

@@ -9,6 +9,7 @@ import os
 import pwd
 import sys
 import time
+import typing as t
 from pathlib import Path
 
 from gar_auth import __version__
@@ -41,7 +42,8 @@ def main(arguments: list[str] | None = None, *, config_file: Path = DEFAULT_CONF
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="gar-auth", description="Keeps access tokens for Google Artifact Registry fresh in Poetry's auth.toml."
+        prog="gar-auth",
+        description="Keeps access tokens for Google Artifact Registry fresh in Poetry's auth.toml.",
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     parser.add_argument("--config", type=Path, help=argparse.SUPPRESS)
@@ -57,12 +59,16 @@ def _parser() -> argparse.ArgumentParser:
     write.set_defaults(run=_write)
 
     refresh = commands.add_parser("refresh", help="fetch and write for oneself, where nothing is scheduled")
-    refresh.add_argument("--watch", type=int, metavar="SECONDS", help="go on, every SECONDS, until interrupted")
+    refresh.add_argument(
+        "--watch", type=int, metavar="SECONDS", help="go on, every SECONDS, until interrupted"
+    )
     refresh.set_defaults(run=_refresh)
 
     status = commands.add_parser("status", help="how long each token still lives and who has it")
     status.add_argument("--json", action="store_true", help="for programs")
-    status.add_argument("--wait", type=float, default=0.0, metavar="SECONDS", help="until all is fine, at most that long")
+    status.add_argument(
+        "--wait", type=float, default=0.0, metavar="SECONDS", help="until all is fine, at most that long"
+    )
     status.set_defaults(run=_status)
     return parser
 
@@ -81,7 +87,7 @@ def _write(config: Config, store: Store, options: argparse.Namespace) -> int:
 
     account = account_of(options.user) if options.user else pwd.getpwuid(os.geteuid())
 
-    def work() -> dict[str, object]:
+    def work() -> dict[str, t.Any]:
         try:
             return {"changed": remove(config, account) if options.remove else write(config, store, account)}
         except Failure as problem:
@@ -94,7 +100,10 @@ def _write(config: Config, store: Store, options: argparse.Namespace) -> int:
     if "failure" in result:
         raise Failure(str(result["failure"]), code=Exit(result["code"]))
     if result["changed"]:
-        print(f"{'removed the tokens from' if options.remove else 'new tokens in'} auth.toml of {account.pw_name}")
+        print(
+            f"{'removed the tokens from' if options.remove else 'new tokens in'}"
+            f" auth.toml of {account.pw_name}"
+        )
     return Exit.FINE
 
 

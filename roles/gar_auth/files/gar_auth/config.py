@@ -54,7 +54,10 @@ class Config:
         """
         try:
             data = json.loads(path.read_text(encoding="utf-8"))
-            identities = {name: Identity(name=name, account=str(item["account"])) for name, item in data["identities"].items()}
+            identities = {
+                name: Identity(name=name, account=str(item["account"]))
+                for name, item in data["identities"].items()
+            }
             repositories = tuple(
                 Repository(name=item["name"], publish_url=item["publish_url"], identity=item["identity"])
                 for item in data["repositories"]
@@ -68,10 +71,14 @@ class Config:
                 shared_run_dir=Path(run_dir) if run_dir else None,
             )
         except OSError as error:
-            raise Failure(f"{path}: {error.strerror}; run the playbook again", code=Exit.CONFIGURATION) from error
+            raise Failure(
+                f"{path}: {error.strerror}; run the playbook again", code=Exit.CONFIGURATION
+            ) from error
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             problem = f"{type(error).__name__}: {error}"
-            raise Failure(f"{path} is damaged ({problem}); run the playbook again", code=Exit.CONFIGURATION) from error
+            raise Failure(
+                f"{path} is damaged ({problem}); run the playbook again", code=Exit.CONFIGURATION
+            ) from error
 
     @property
     def run_dir(self) -> Path:
@@ -101,4 +108,7 @@ def account_of(user: str) -> pwd.struct_passwd:
     try:
         return pwd.getpwnam(user)
     except KeyError:
-        raise Failure(f"no user {user!r} on this machine; remove it from artifact_registry_users", code=Exit.CONFIGURATION) from None
+        raise Failure(
+            f"no user {user!r} on this machine; remove it from artifact_registry_users",
+            code=Exit.CONFIGURATION,
+        ) from None

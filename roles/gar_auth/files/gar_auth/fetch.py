@@ -38,6 +38,8 @@ def fetch(identity: Identity, store: Store) -> bool:
         return False
     token = Token(token=reply.token, expiry=now + reply.lifetime, source=source)
     store.write(identity.name, token)
-    status = Status(identity=identity.name, source=source, expiry=token.expiry, obtained=now, digest=digest(token.token))
+    status = Status(
+        identity=identity.name, source=source, expiry=token.expiry, obtained=now, digest=digest(token.token)
+    )
     store.write(identity.name, status)
     return True

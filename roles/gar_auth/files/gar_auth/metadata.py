@@ -64,9 +64,12 @@ def request_token(account: str) -> Reply:
         try:
             return _ask(host, account, deadline=min(deadline, time.monotonic() + TRY_SECONDS))
         except _Retry as problem:
-            pause = max(problem.after, random.uniform(0.5, 1.0) * 2 ** (attempt - 1))
+            jitter = random.uniform(0.5, 1.0)  # noqa: S311 - spreads load, keeps no secret
+            pause = max(problem.after, jitter * 2 ** (attempt - 1))
             if attempt == TRIES or time.monotonic() + pause >= deadline:
-                raise Failure(f"{problem} ({attempt} tries); the next run tries again", code=Exit.TEMPORARY) from None
+                raise Failure(
+                    f"{problem} ({attempt} tries); the next run tries again", code=Exit.TEMPORARY
+                ) from None
             time.sleep(pause)
     raise AssertionError("unreachable")
 
@@ -80,10 +83,14 @@ def _ask(host: str, account: str, *, deadline: float) -> Reply:
         if response.status >= 500 or response.status == 429:
             raise _Retry(f"the metadata server answers {response.status}", after=_retry_after(response))
         if response.getheader("Metadata-Flavor") != "Google":
-            raise Failure(f"{host} is not a metadata server (no Metadata-Flavor: Google in its answer)", code=Exit.CONFIGURATION)
+            raise Failure(
+                f"{host} is not a metadata server (no Metadata-Flavor: Google in its answer)",
+                code=Exit.CONFIGURATION,
+            )
         if response.status == 404:
             raise Failure(
-                f"the metadata server knows no service account {account!r}; attach one to this VM", code=Exit.CONFIGURATION
+                f"the metadata server knows no service account {account!r}; attach one to this VM",
+                code=Exit.CONFIGURATION,
             )
         if response.status == 403:
             raise Failure(
@@ -97,12 +104,16 @@ def _ask(host: str, account: str, *, deadline: float) -> Reply:
         raise _Retry(f"the metadata server {host} does not answer in time") from error
     except (OSError, http.client.HTTPException) as error:
         reason = error.strerror if isinstance(error, OSError) else type(error).__name__
-        raise _Retry(f"the metadata server {host} cannot be reached ({reason}); is this a Google Cloud VM?") from error
+        raise _Retry(
+            f"the metadata server {host} cannot be reached ({reason}); is this a Google Cloud VM?"
+        ) from error
     finally:
         connection.close()
 
 
-def _body(connection: http.client.HTTPConnection, response: http.client.HTTPResponse, *, deadline: float) -> bytes:
+def _body(
+    connection: http.client.HTTPConnection, response: http.client.HTTPResponse, *, deadline: float
+) -> bytes:
     """Read the body within the deadline, however slowly it drips."""
     body = b""
     while len(body) <= MAX_REPLY:

@@ -32,7 +32,9 @@ class Report:
     @property
     def fine(self) -> bool:
         """Whether every identity has a valid token and every user that was looked at has it."""
-        valid = all(status.expiry is not None and status.expiry > self.now for status in self.identities.values())
+        valid = all(
+            status.expiry is not None and status.expiry > self.now for status in self.identities.values()
+        )
         return valid and all(set(states.values()) <= {"fresh"} for states in self.users.values())
 
     def as_dict(self) -> dict[str, t.Any]:

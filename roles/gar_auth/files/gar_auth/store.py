@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Tokens between the fetcher and its readers: one directory for each identity, on tmpfs.
 
-C(token) holds the access token and is for the service's group only; C(status.json) holds no secret and is for everybody.
+C(token) holds the access token, for the service's group only; C(status.json) holds no secret, for everybody.
 """
 
 from __future__ import annotations
@@ -84,7 +84,9 @@ class Store:
         try:
             return Status(**data)
         except TypeError as error:
-            raise Failure(f"{self._run_dir / identity / 'status.json'} is damaged", code=Exit.UNUSABLE) from error
+            raise Failure(
+                f"{self._run_dir / identity / 'status.json'} is damaged", code=Exit.UNUSABLE
+            ) from error
 
     def write(self, identity: str, value: Token | Status) -> None:
         """Publish a token or a status in one step.
@@ -97,7 +99,9 @@ class Store:
         try:
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             temporary.unlink(missing_ok=True)
-            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+            descriptor = os.open(
+                temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600
+            )
             with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
                 json.dump(asdict(value), stream)
                 if self._shared:

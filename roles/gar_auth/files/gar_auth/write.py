@@ -28,8 +28,8 @@ def write(config: Config, store: Store, account: pwd.struct_passwd) -> bool:
     """Merge an http-basic entry for each repository whose identity has a valid token.
 
     :returns: whether the file was changed.
-    :raises Failure: no valid token for some repository (75, after the others were written), or the file cannot be
-        used, replaced or trusted (65, 75, 77); the file is then as it was.
+    :raises Failure: no valid token for some repository (75, after the others were written), or the file
+        cannot be used, replaced or trusted (65, 75, 77); the file is then as it was.
     """
     wanted: dict[tuple[str, ...], str] = {}
     missing: set[str] = set()
@@ -56,7 +56,12 @@ def remove(config: Config, account: pwd.struct_passwd) -> bool:
     """
     ours = [name for name, entry in _entries(config, account).items() if entry.get("username") == USERNAME]
     names = {repository.name for repository in config.repositories}
-    gone = {("http-basic", name, key): REMOVE for name in ours if name in names for key in ("username", "password")}
+    gone: dict[tuple[str, ...], object] = {
+        ("http-basic", name, key): REMOVE
+        for name in ours
+        if name in names
+        for key in ("username", "password")
+    }
     return bool(gone) and _merge(config, account, gone)
 
 
@@ -76,13 +81,20 @@ def _entries(config: Config, account: pwd.struct_passwd) -> dict[str, dict[str, 
         table = values(snapshot.text).get("http-basic", {})
     except (FileProblem, EditFailed) as problem:
         raise _failure(problem, config, account) from None
-    return {name: entry for name, entry in table.items() if isinstance(entry, dict)} if isinstance(table, dict) else {}
+    return (
+        {name: entry for name, entry in table.items() if isinstance(entry, dict)}
+        if isinstance(table, dict)
+        else {}
+    )
 
 
 def _merge(config: Config, account: pwd.struct_passwd, changes: Changes) -> bool:
     changed = False
     try:
-        with ConfigDirectory(config.directory_of(account), home=account.pw_dir, create=True) as directory, directory.locked():
+        with (
+            ConfigDirectory(config.directory_of(account), home=account.pw_dir, create=True) as directory,
+            directory.locked(),
+        ):
             directory.sweep()
             for _attempt in range(_TRIES):
                 snapshot = directory.read(_FILE, complete=is_valid, private=True)
@@ -91,10 +103,15 @@ def _merge(config: Config, account: pwd.struct_passwd, changes: Changes) -> bool
                     return changed
                 if directory.replace(_FILE, text, previous=snapshot):
                     changed = True
-                    time.sleep(_READ_BACK_SECONDS)  # then read back: Poetry knows no lock and may just overwrite it
+                    time.sleep(
+                        _READ_BACK_SECONDS
+                    )  # then read back: Poetry knows no lock and may just overwrite it
     except (FileProblem, EditFailed) as problem:
         raise _failure(problem, config, account) from None
-    raise Failure(f"{config.directory_of(account)}/{_FILE} is written by somebody else all the time", code=Exit.TEMPORARY)
+    raise Failure(
+        f"{config.directory_of(account)}/{_FILE} is written by somebody else all the time",
+        code=Exit.TEMPORARY,
+    )
 
 
 def _failure(problem: FileProblem | EditFailed, config: Config, account: pwd.struct_passwd) -> Failure:

@@ -1,0 +1,157 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Run the named parts of the tests (lint, sanity, unit, sandbox, molecule); list how each ended and how long it took.
+
+A part is a list of steps, each one command in the checkout; all steps run, also after one has failed. A
+part that this machine cannot run is listed as not run, with the reason. Ends with a line that counts the
+parts, such as `3 passed, 1 failed`. The environment (PATH, PYTHONPATH, Ansible's paths) is set by the
+Makefile.
+
+Exit code: 0 when no part failed, else 1.
+"""
+
+from __future__ import annotations
+
+import shlex
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+LINKED = ".ansible/collections/ansible_collections/devbox/artifact_registry"
+PYTHON = sys.executable
+
+
+class NotHereError(Exception):
+    """This machine cannot run the part; the message is the reason."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One command of a part."""
+
+    title: str
+    command: list[str]
+
+
+@dataclass(frozen=True)
+class Result:
+    """How a part ended: passed, failed or not run, with its seconds and what there is to say."""
+
+    part: str
+    state: str
+    seconds: float
+    remark: str
+
+
+def lint() -> list[Step]:
+    """Style, types and documentation; the narrowest tools first."""
+    python = [f"{LINKED}/plugins", "roles/gar_auth/files/gar_auth", "tests", ".config"]
+    docs = [
+        "antsibull-docs",
+        "--config-file",
+        ".config/antsibull.cfg",
+        "lint-collection-docs",
+        "--plugin-docs",
+    ]
+    return [
+        Step("ruff check", ["ruff", "check", "."]),
+        Step("ruff format", ["ruff", "format", "--check", "."]),
+        Step("mypy", ["mypy", *[path for path in python if (ROOT / path).exists()]]),
+        Step("yamllint", ["yamllint", "--strict", "."]),
+        Step("ansible-lint", ["ansible-lint", "--offline", "--nocolor"]),
+        Step("antsibull-changelog", ["antsibull-changelog", "lint"]),
+        Step("antsibull-docs", [*docs, "."]),
+    ]
+
+
+def sanity() -> list[Step]:
+    """ansible-test sanity, on a copy: see run_sanity.py."""
+    return [Step("ansible-test", [PYTHON, ".config/run_sanity.py"])]
+
+
+def unit() -> list[Step]:
+    """Fast tests that need neither root nor network."""
+    return [Step("pytest", [PYTHON, "-m", "pytest"])]
+
+
+def sandbox() -> list[Step]:
+    """The demo without a machine: the playbook on localhost below one scratch directory."""
+    return [Step("demo", ["env", "LAB=sandbox", "KEEP=", PYTHON, "-m", "lab.demo"])]
+
+
+def molecule() -> list[Step]:
+    """Every scenario below molecule/, on throwaway machines; only where the lab can boot one."""
+    scenarios = sorted(path.parent.name for path in ROOT.glob("molecule/*/molecule.yml"))
+    question = [PYTHON, "-m", "lab", "support"]
+    support = subprocess.run(question, cwd=ROOT, check=False, stdout=subprocess.PIPE, text=True)
+    reason = support.stdout.strip().splitlines()
+    if support.returncode and reason:
+        raise NotHereError(reason[-1])
+    if support.returncode:  # a crash is no reason
+        return [Step("lab support", question)]
+    if not scenarios:
+        return [Step("molecule/*/molecule.yml", ["false"])]
+    return [Step(name, ["molecule", "test", "--scenario-name", name]) for name in scenarios]
+
+
+PARTS: dict[str, Callable[[], list[Step]]] = {
+    "lint": lint,
+    "sanity": sanity,
+    "unit": unit,
+    "sandbox": sandbox,
+    "molecule": molecule,
+}
+
+
+def run_step(part: str, step: Step) -> bool:
+    """Run one command with its output as it comes; whether it succeeded."""
+    print(f"\n=== {part}: {step.title}: {shlex.join(step.command)}", flush=True)
+    start = time.monotonic()
+    code = subprocess.run(step.command, cwd=ROOT, stdin=subprocess.DEVNULL, check=False).returncode
+    verdict = "passed" if code == 0 else f"failed with exit code {code}"
+    print(f"=== {part}: {step.title} {verdict} after {time.monotonic() - start:.1f} s", flush=True)
+    return code == 0
+
+
+def run_part(name: str) -> Result:
+    """Run all steps of a part."""
+    start = time.monotonic()
+    try:
+        failed = [step.title for step in PARTS[name]() if not run_step(name, step)]
+    except NotHereError as reason:
+        return Result(name, "not run", time.monotonic() - start, str(reason))
+    return Result(name, "failed" if failed else "passed", time.monotonic() - start, ", ".join(failed))
+
+
+def report(results: list[Result]) -> None:
+    """Print the table and the closing line."""
+    print(f"\n{'part':<10}{'result':<10}{'time':>8}")
+    for result in results:
+        print(f"{result.part:<10}{result.state:<10}{result.seconds:>6.1f} s  {result.remark}".rstrip())
+    counts = Counter(result.state for result in results)
+    skipped = f", {counts['not run']} skipped" if counts["not run"] else ""
+    print(f"\n{counts['passed']} passed, {counts['failed']} failed{skipped}", flush=True)
+
+
+def main() -> int:
+    """Run the parts named on the command line."""
+    parts = sys.argv[1:]
+    unknown = [part for part in parts if part not in PARTS]
+    if unknown or not parts:
+        print(f"usage: run_tests.py PART...; the parts are {', '.join(PARTS)}", file=sys.stderr)
+        return 2
+    try:
+        results = [run_part(part) for part in parts]
+    except KeyboardInterrupt:
+        print("\ninterrupted", file=sys.stderr)
+        return 130
+    report(results)
+    return 1 if any(result.state == "failed" for result in results) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

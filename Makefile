@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Every target makes or updates its own environment (.venv) first; see `make help` and CONTRIBUTING.md.
+
+SHELL := /bin/sh
+ROOT := $(CURDIR)
+PYTHON ?= python3
+PY := $(ROOT)/.venv/bin/python
+KEEP ?=
+LAB ?=
+
+# Nothing of the caller's Ansible takes part: its home, its collections and its configuration stay out.
+CALLER_PATH := $(PATH)
+export PATH := $(ROOT)/.venv/bin:$(PATH)
+export PYTHONPATH := $(ROOT)/tests
+export ANSIBLE_HOME := $(ROOT)/.ansible
+export ANSIBLE_COLLECTIONS_PATH := $(ROOT)/.ansible/collections
+export ANSIBLE_CONFIG := $(ROOT)/.config/ansible.cfg
+export LC_ALL := C.UTF-8
+export KEEP LAB
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint sanity unit sandbox molecule lock build clean bootstrap
+
+help: ## Show these targets
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 18
+
+demo: bootstrap ## Provision a throwaway machine, publish and add a private package (KEEP=1 leaves it, LAB=sandbox needs no machine)
+	@$(PY) -m lab.demo
+
+test: bootstrap ## Run lint, sanity, unit, sandbox and molecule, and list their times
+	@$(PY) .config/run_tests.py lint sanity unit sandbox molecule
+
+lint sanity unit sandbox molecule: bootstrap
+	@$(PY) .config/run_tests.py $@
+lint: ## Check style and types: Ansible, YAML, Python, changelog, documentation
+sanity: ## Run ansible-test sanity on a copy of the collection
+unit: ## Run the unit tests
+sandbox: ## Run the demo in a scratch directory, without a machine
+molecule: ## Run the molecule scenarios on throwaway machines
+
+lock: bootstrap ## Resolve .config/requirements.in anew into requirements.txt, with hashes for every supported Python
+	@$(PY) .config/lock.py
+
+build: bootstrap ## Build the collection's tarball in .build/
+	@ansible-galaxy collection build --force --output-path .build
+
+clean: ## Remove everything that make made in the checkout
+	rm -rf .venv .ansible .build .mypy_cache .ruff_cache .pytest_cache .hypothesis tests/output
+
+bootstrap:
+	@PATH='$(CALLER_PATH)' $(PYTHON) .config/bootstrap.py
