@@ -38,7 +38,7 @@ def main() -> int:
         if not reason:
             with step("See whether a machine can be booted here"):
                 support = machine_support()
-            reason = support.reason
+            reason = support.reason.removeprefix("no machine can be booted: ")
         if reason and lab == "machine":
             raise LabError(reason)
         shown = in_sandbox(reason, keep=keep) if reason else on_machine(keep=keep)
@@ -99,8 +99,7 @@ def on_machine(*, keep: bool) -> list[str]:
 
 def in_sandbox(reason: str, *, keep: bool) -> list[str]:
     """Run the same playbook below a scratch directory and walk the same way."""
-    say(f"No machine is booted ({reason}): a sandbox on this host, as {os.environ.get('USER', 'this user')}.")
-    say("It cannot show:")
+    say(f"No machine is booted ({reason}). A sandbox on this host takes its place; it cannot show:")
     for line in NOT_SHOWN:
         say(f"  - {line}")
     with Sandbox.start(keep=keep) as sandbox:

@@ -79,8 +79,10 @@ class Sandbox:
     def inventory(self) -> Path:
         """Write and return the inventory: this host, by this Python."""
         path = self.scratch / "inventory.ini"
+        temporary = self.scratch / "tmp"
         path.write_text(
-            f"localhost ansible_connection=local ansible_python_interpreter={sys.executable}\n",
+            f"localhost ansible_connection=local ansible_python_interpreter={sys.executable}"
+            f" ansible_remote_tmp={temporary}\n",
             encoding="utf-8",
         )
         return path
