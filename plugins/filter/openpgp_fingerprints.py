@@ -42,9 +42,13 @@ _value:
   elements: str
 """
 
+#: One block of RFC 9580, section 6.2, strictly: apt and gpg must find no other key in the file than we do.
 _BLOCK = re.compile(
-    r"-----BEGIN PGP PUBLIC KEY BLOCK-----[ \t]*\r?\n(?P<body>.*?)-----END PGP PUBLIC KEY BLOCK-----",
-    re.DOTALL,
+    r"-----BEGIN PGP PUBLIC KEY BLOCK-----\n"
+    r"(?:[A-Za-z-]+: [^\n]*\n)*\n"
+    r"(?P<data>(?:[A-Za-z0-9+/]+={0,2}\n)+)"
+    r"(?:=[A-Za-z0-9+/]{4}\n)?"
+    r"-----END PGP PUBLIC KEY BLOCK-----\s*"
 )
 _PUBLIC_KEY = 6
 #: Signature, trust, user ID, public subkey, user attribute, marker, padding: what may stand beside a key.
@@ -56,21 +60,33 @@ def fingerprints(armoured: str) -> list[str]:
 
     :raises ValueError: no public key, a damaged packet, or something else than public keys.
     """
-    blocks = [_dearmour(match["body"]) for match in _BLOCK.finditer(armoured)]
+    blocks = [_decode(data) for data in _blocks(armoured)]
     found = [_fingerprint(body) for block in blocks for tag, body in _packets(block) if tag == _PUBLIC_KEY]
     if not found:
-        raise ValueError("there is no armoured OpenPGP public key in it")
+        raise ValueError("there is no OpenPGP public key in it")
     return found
 
 
-def _dearmour(body: str) -> bytes:
-    data = body.replace("\r", "")
-    if ":" in data:  # armour headers, up to an empty line
-        data = data.partition("\n\n")[2]
-    lines = [line.strip() for line in data.splitlines()]
+def _blocks(armoured: str) -> list[str]:
+    """The base64 text of each block; anything else in the file is an error."""
+    text = re.sub(r"[ \t\r]+$", "", armoured.lstrip(), flags=re.MULTILINE)
+    blocks: list[str] = []
+    position = 0
+    while position < len(text):
+        match = _BLOCK.match(text, position)
+        if match is None:
+            line = text.count("\n", 0, position) + 1
+            raise ValueError(
+                f"it holds something else than armoured OpenPGP public keys, from line {line} on"
+            )
+        blocks.append(match["data"])
+        position = match.end()
+    return blocks
+
+
+def _decode(data: str) -> bytes:
     try:
-        # A line that starts with "=" holds the optional CRC, which says nothing about authenticity.
-        return base64.b64decode("".join(line for line in lines if not line.startswith("=")), validate=True)
+        return base64.b64decode(data.replace("\n", ""), validate=True)
     except binascii.Error as error:
         raise ValueError(f"the armour is damaged: {error}") from error
 

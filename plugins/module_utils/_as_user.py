@@ -49,9 +49,7 @@ def run_as(account: pwd.struct_passwd, work: t.Callable[[], t.Any], *, seconds: 
         answer = _read_all(reading, deadline=time.monotonic() + seconds)
     finally:
         os.close(reading)
-        os.kill(
-            child, signal.SIGKILL
-        )  # it has answered or is late: either way there is nothing more for it to do
+        os.kill(child, signal.SIGKILL)  # it has answered, or it is late
         os.waitpid(child, 0)
     if answer is None:
         raise WorkFailed(f"no answer from the process of user {account.pw_name} within {seconds:g} s")
@@ -67,12 +65,15 @@ def run_as(account: pwd.struct_passwd, work: t.Callable[[], t.Any], *, seconds: 
 def _become(account: pwd.struct_passwd) -> None:
     os.umask(0o077)
     os.chdir("/")
-    if account.pw_uid != os.geteuid():
-        os.initgroups(account.pw_name, account.pw_gid)
-        os.setresgid(account.pw_gid, account.pw_gid, account.pw_gid)
-        os.setresuid(account.pw_uid, account.pw_uid, account.pw_uid)
+    if os.getresuid() == (account.pw_uid,) * 3:
+        return
+    if os.geteuid() != 0:
+        raise PermissionError(f"cannot become {account.pw_name}: run as root (become: true)")
+    os.initgroups(account.pw_name, account.pw_gid)
+    os.setresgid(account.pw_gid, account.pw_gid, account.pw_gid)
+    os.setresuid(account.pw_uid, account.pw_uid, account.pw_uid)
     if (os.getresuid(), os.getresgid()) != ((account.pw_uid,) * 3, (account.pw_gid,) * 3):
-        raise PermissionError(f"could not become {account.pw_name}: run as root (become: true)")
+        raise PermissionError(f"could not become {account.pw_name}")
 
 
 def _answer(descriptor: int, message: dict[str, t.Any]) -> None:

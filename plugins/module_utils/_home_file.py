@@ -33,6 +33,23 @@ _TEMPORARY_NAME = re.compile(r"\.(config|auth)\.toml\.devbox-[0-9a-f]{16}")
 _DIRECTORY_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
+_TEMPORARY_ERRORS = {
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EFBIG,
+    errno.EINTR,
+    errno.EMFILE,
+    errno.ENFILE,
+    errno.ENOMEM,
+}
+_CURES = {
+    errno.EROFS: "the file system is mounted read-only, mount it read-write",
+    errno.EPERM: "it may be immutable, see: lsattr -d {path}",
+    errno.EBUSY: "it is a mount point, unmount it: umount {path}",
+    errno.EXDEV: "it is a mount point, unmount it: umount {path}",
+    errno.EIO: "the disk may be failing, see: dmesg",
+}
+
 
 class FileProblem(Exception):
     """One line that says what was found and what to do; C(code) is the exit code (65, 75 or 77)."""
@@ -97,11 +114,15 @@ class ConfigDirectory:
             if not create:
                 return False
             try:
-                os.mkdir(part, 0o700, dir_fd=self._fd)
+                with contextlib.suppress(FileExistsError):  # another of our writers was faster
+                    os.mkdir(part, 0o700, dir_fd=self._fd)
                 deeper = os.open(part, _DIRECTORY_FLAGS, dir_fd=self._fd)
             except OSError as error:
                 raise _problem(error, current) from error
         except OSError as error:
+            if error.errno == errno.EACCES:
+                with contextlib.suppress(OSError):
+                    _check_directory(os.stat(part, dir_fd=self._fd, follow_symlinks=False), current)
             raise _problem(error, current) from error
         os.close(self._fd)
         self._fd = deeper
@@ -175,14 +196,23 @@ class ConfigDirectory:
         except FileNotFoundError:
             return Snapshot()
         except OSError as error:
+            if error.errno in (
+                errno.EACCES,
+                errno.ENXIO,
+            ):  # such as root's file, a socket: the cure depends on it
+                with contextlib.suppress(OSError):
+                    info = os.stat(name, dir_fd=self._fd, follow_symlinks=False)
+                    _check_file(info, path, private=private)
             raise _problem(error, path) from error
-        with os.fdopen(fd, "rb") as stream:
+        try:
             info = os.fstat(fd)
             _check_file(info, path, private=private)
-            try:
+            with os.fdopen(fd, "rb", closefd=False) as stream:
                 data = stream.read(MAX_BYTES + 1)
-            except OSError as error:
-                raise _problem(error, path) from error
+        except OSError as error:
+            raise _problem(error, path) from error
+        finally:
+            os.close(fd)
         if len(data) > MAX_BYTES:
             raise FileProblem(
                 f"{path} is larger than 1 MiB: not a Poetry configuration; move it away", code=UNUSABLE
@@ -209,7 +239,8 @@ class ConfigDirectory:
             if not text:
                 if not self._still(name, previous):
                     return False
-                os.unlink(name, dir_fd=self._fd)
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(name, dir_fd=self._fd)
                 os.fsync(self._fd)
                 return True
             fd = os.open(
@@ -288,18 +319,11 @@ def _check_file(info: os.stat_result, path: str, *, private: bool) -> None:
 
 
 def _problem(error: OSError, path: str) -> FileProblem:
-    if error.errno in (
-        errno.ENOSPC,
-        errno.EDQUOT,
-        errno.EIO,
-        errno.EINTR,
-        errno.EMFILE,
-        errno.ENFILE,
-        errno.ENOMEM,
-    ):
+    if error.errno in _TEMPORARY_ERRORS:
         return FileProblem(f"{path}: {error.strerror}; nothing was changed", code=TEMPORARY)
     if error.errno in (errno.ELOOP, errno.ENOTDIR):
         return FileProblem(
             f"{path} is a symbolic link or not a directory: refused; replace it by the real one", code=REFUSED
         )
-    return FileProblem(f"{path}: {error.strerror}; nothing was changed", code=REFUSED)
+    cure = _CURES.get(error.errno or 0, "see: namei -l {path}").format(path=path)
+    return FileProblem(f"{path}: {error.strerror}; nothing was changed; {cure}", code=REFUSED)

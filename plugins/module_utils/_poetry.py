@@ -27,15 +27,21 @@ def find_interpreter(executable: str) -> str | None:
     if path is None or not os.path.exists(path):
         return None
     path = os.path.realpath(path)
-    with open(path, "rb") as stream:
-        first = stream.readline(4096)
+    try:
+        with open(path, "rb") as stream:
+            first = stream.readline(4096)
+    except OSError as error:
+        raise PoetryProblem(f"{path}: {error.strerror}; name Poetry's own script in option poetry") from error
     interpreter = first[2:].strip().decode("utf-8", "replace").partition(" ")[0]
     if not first.startswith(b"#!/") or not os.path.basename(interpreter).startswith("python"):
         raise PoetryProblem(
             f"{path} is not Poetry's own script (a Python script); name the right one in option poetry"
         )
     for place in (path, os.path.dirname(path), os.path.realpath(interpreter), os.path.dirname(interpreter)):
-        info = os.stat(place)
+        try:
+            info = os.stat(place)
+        except OSError as error:
+            raise PoetryProblem(f"{path} runs {place}: {error.strerror}; install Poetry again") from error
         if info.st_uid not in (0, os.geteuid()) or info.st_mode & stat.S_IWOTH:
             raise PoetryProblem(
                 f"{place} can be changed by others than {os.geteuid()}: not run; repair its owner and mode"
@@ -62,6 +68,8 @@ def typed_settings(settings: t.Mapping[str, t.Any]) -> dict[tuple[str, ...], t.A
             near = difflib.get_close_matches(name, known, n=3)
             hint = f"did you mean {' or '.join(near)}" if near else f"known: {', '.join(sorted(known))}"
             raise PoetryProblem(f"settings.{name}: this Poetry has no such setting; {hint}")
+        if value is None:
+            raise PoetryProblem(f"settings.{name}: found nothing; give it a value, or leave it out")
         validator, normalizer = known[name][:2]
         text = str(value).lower() if isinstance(value, bool) else str(value)
         if not validator(text):

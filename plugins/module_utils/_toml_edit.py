@@ -7,6 +7,7 @@ Needs tomlkit, which Poetry depends on.
 from __future__ import annotations
 
 import copy
+import re
 import typing as t
 
 try:
@@ -30,6 +31,8 @@ class _Remove:
 
 
 REMOVE: t.Final = _Remove()
+
+_LINE = re.compile(r"[^\n]*\n|[^\n]+")
 
 #: Key path -> value (a TOML scalar or array) or REMOVE. No path leads through another one.
 Changes = t.Mapping[tuple[str, ...], t.Any]
@@ -69,16 +72,22 @@ def edit(text: str, changes: Changes) -> str:
     """
     before = values(text)
     wanted = _apply(before, changes)
-    if wanted == before:
+    if _same(wanted, before):
         return text
     document = tomlkit.parse(text)
     for path, value in changes.items():
+        if value is not REMOVE and not _same(_look_up(before, path), value):
+            _set(document, path, value)
+    added = tomlkit.dumps(document)
+    for path, value in changes.items():
         if value is REMOVE:
             _remove(document, path)
-        elif _look_up(before, path) != value:
-            _set(document, path, value)
-    result = tomlkit.dumps(document)
-    if values(result) != wanted:
+    result = _with_comments(added, tomlkit.dumps(document))
+    if result.endswith("\n\n") and not text.endswith("\n\n"):
+        result = result[:-1]  # the blank line that came with the last table, which is gone
+    elif text.endswith("\n\n") and result.startswith(text):
+        result = f"{text}\n{result[len(text) :]}"  # so that the user's own stays when our table goes
+    if not _same(values(result), wanted):
         raise EditFailed(
             "the file's layout cannot be edited safely; write the tables that Poetry uses as [table.name]"
         )
@@ -137,6 +146,29 @@ def _prune(parents: list[t.Any], path: tuple[str, ...]) -> None:
         if len(parents[depth]):
             return
         del parents[depth - 1][path[depth - 1]]
+
+
+def _with_comments(text: str, shortened: str) -> str:
+    """Put back the comment lines that went together with a removed table."""
+    left = _LINE.findall(shortened)[::-1]
+    lines: list[str] = []
+    for line in _LINE.findall(text):
+        if left and line == left[-1]:
+            lines.append(left.pop())
+        elif line.lstrip().startswith("#"):
+            lines.append(line)
+    return shortened if left else "".join(lines)
+
+
+def _same(one: t.Any, other: t.Any) -> bool:
+    """Equal as TOML: 1, 1.0 and true differ, and nan is nan."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(_same(one[key], other[key]) for key in one)
+    if isinstance(one, list) and isinstance(other, list):
+        return len(one) == len(other) and all(map(_same, one, other))
+    if isinstance(one, str) and isinstance(other, str):
+        return str(one) == str(other)
+    return type(one) is type(other) and (one == other or (one != one and other != other))
 
 
 def _look_up(tree: t.Mapping[str, t.Any], path: tuple[str, ...]) -> t.Any:

@@ -11,7 +11,15 @@ import typing as t
 from dataclasses import asdict, dataclass
 from urllib.parse import urlsplit
 
-__all__ = ["InvalidInput", "Problem", "Repository", "parse_identities", "parse_repositories", "parse_users"]
+__all__ = [
+    "InvalidInput",
+    "Problem",
+    "Repository",
+    "parse_identities",
+    "parse_repositories",
+    "parse_users",
+    "redact",
+]
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _LOCATION = re.compile(r"[a-z]+(-[a-z]+)*[0-9]*")
@@ -28,6 +36,7 @@ _NAME_RULE = (
     "a string of letters, digits, '-', '_' and '.', at most 64 characters, starting with a letter or digit"
 )
 _URL_RULE = "https://LOCATION-python.pkg.dev/PROJECT/REPOSITORY/"
+_URL_EXAMPLE = "url: https://europe-west1-python.pkg.dev/my-project/python/"
 
 
 @dataclass(frozen=True)
@@ -100,6 +109,7 @@ def parse_repositories(
                     f"the names {_show(seen[key].name)} and {_show(repository.name)}",
                     "names that differ in more than case and '-' or '_':"
                     " Poetry's environment variables cannot tell them apart",
+                    "name: private-repo-2",
                 )
             )
         seen[key] = repository
@@ -117,7 +127,14 @@ def _parse_one(
     before = len(problems)
     given = {str(key): value for key, value in item.items() if value is not None}
     for key in sorted(set(given) - _REPOSITORY_KEYS):
-        problems.append(Problem(f"{path}.{key}", "an unknown option", ", ".join(sorted(_REPOSITORY_KEYS))))
+        problems.append(
+            Problem(
+                f"{path}.{_plain(key)}",
+                "an unknown option",
+                ", ".join(sorted(_REPOSITORY_KEYS)),
+                _REPOSITORY_EXAMPLE,
+            )
+        )
     name = _string(given.get("name"), f"{path}.name", _NAME, _NAME_RULE, "name: private-repo", problems)
     if name.lower() == "pypi":
         problems.append(
@@ -146,6 +163,7 @@ def _parse_one(
                     path,
                     f"url together with {', '.join(extra)}",
                     "either url, or project, location and repository",
+                    _URL_EXAMPLE,
                 )
             )
         publish_url = _url(given["url"], f"{path}.url", problems, allow_other_hosts)
@@ -162,7 +180,7 @@ def _parse_one(
             given.get("project"),
             f"{path}.project",
             _PROJECT,
-            "a project ID of 6 to 30 characters",
+            "a project ID: 6 to 30 lower case letters, digits and '-'",
             "project: my-project",
             problems,
         )
@@ -200,26 +218,22 @@ def _string(
 
 def _url(value: object, path: str, problems: list[Problem], allow_other_hosts: bool) -> str:
     """Check a publish URL and return it with a slash at its end."""
-    rule, example = _URL_RULE, "url: https://europe-west1-python.pkg.dev/my-project/python/"
+    rule, example = _URL_RULE, _URL_EXAMPLE
+    if isinstance(value, str) and "@" in value:
+        rule = f"{rule} without a user or password"
+        problems.append(Problem(path, _show_url(value), rule, example))
+        return ""
     try:
         if not isinstance(value, str) or not value.isascii() or not value.isprintable() or " " in value:
             raise ValueError("not a plain string")
         url = urlsplit(value)
         host, port = url.hostname or "", url.port
     except ValueError:
-        problems.append(Problem(path, _show(value), rule, example))
+        problems.append(Problem(path, _show_url(value), rule, example))
         return ""
-    found = _show(value)
-    if url.username is not None or url.password is not None:
-        found, rule = (
-            _show(value.replace(url.netloc.rpartition("@")[0], "***", 1)),
-            f"{rule} without a user or password",
-        )
-    elif url.scheme != "https" or not host or url.query or url.fragment or "?" in value or "#" in value:
-        found, rule = (
-            _show(value.partition("?")[0].partition("#")[0]),
-            f"{rule}: https, no query, no fragment",
-        )
+    found = _show_url(value)
+    if url.scheme != "https" or not host or url.query or url.fragment or "?" in value or "#" in value:
+        rule = f"{rule}: https, no query, no fragment"
     elif re.fullmatch(r"/[^/]+/[^/]+/simple/?", url.path):
         corrected = value[: value.rindex("/simple")] + "/"
         found, rule, example = (
@@ -232,9 +246,9 @@ def _url(value: object, path: str, problems: list[Problem], allow_other_hosts: b
     ):
         pass
     elif allow_other_hosts or (_HOST.fullmatch(host) and port is None):
-        return value.rstrip("/") + "/"
+        return f"https://{url.netloc.lower().rstrip(':')}{url.path.rstrip('/')}/"
     elif (other := _FORMAT_HOST.fullmatch(host)) and port is None:
-        corrected = value.replace(host, f"{other[1]}-python.pkg.dev", 1).rstrip("/") + "/"
+        corrected = f"https://{other[1]}-python.pkg.dev{url.path.rstrip('/')}/"
         found, rule, example = (
             f"a repository of the format {other[2]}: {found}",
             _URL_RULE,
@@ -280,7 +294,7 @@ def parse_users(
                 )
             )
         elif name and name in users:
-            problems.append(Problem(path, f"{_show(name)} a second time", "each user once"))
+            problems.append(Problem(path, f"{_show(name)} a second time", "each user once", "[dev, ops]"))
         users.append(name)
     if problems:
         raise InvalidInput(problems)
@@ -305,7 +319,7 @@ def parse_identities(
     problems: list[Problem] = []
     identities: dict[str, dict[str, str]] = {}
     for key, value in declared.items():
-        path = f"{variable}.{key}"
+        path = f"{variable}.{_plain(key)}"
         name = _string(key, path, _NAME, _NAME_RULE, example, problems)
         if not isinstance(value, dict) or value.get("type") != "metadata":
             found = _show(value.get("type") if isinstance(value, dict) else value)
@@ -314,7 +328,9 @@ def parse_identities(
             )
             continue
         for option in sorted(set(map(str, value)) - {"type", "account"}):
-            problems.append(Problem(f"{path}.{option}", "an unknown option", "account, type", example))
+            problems.append(
+                Problem(f"{path}.{_plain(option)}", "an unknown option", "account, type", example)
+            )
         account = value.get("account", "default")
         account = _string(
             account,
@@ -340,7 +356,25 @@ def _show(value: object) -> str:
     """What was found, on one line, short, and without what could be a password in a URL."""
     if value is None:
         return "null"
-    text = re.sub(
-        r"(?<=//)[^/@\s]*@", "***@", repr(value) if not isinstance(value, str) else repr(str(value))
-    )
+    if value and isinstance(value, (dict, list)):  # not its contents: who knows what they are
+        return "a mapping" if isinstance(value, dict) else "a list"
+    text = redact(repr(str(value)) if isinstance(value, str) else repr(value))
     return text if len(text) <= 100 else f"{text[:97]}..."
+
+
+def _show_url(value: object) -> str:
+    """As C(_show), also without what could be a secret in the query."""
+    if isinstance(value, str):
+        value = re.sub(r"(?s)^([a-z]+:/+)?.*@", r"\1***@", value)
+        value = re.sub(r"(?s)([?#]).*", r"\1***", value)
+    return _show(value)
+
+
+def _plain(key: object) -> str:
+    """A key as part of a path: as it is where it is a name."""
+    return str(key) if _NAME.fullmatch(str(key)) else _show(key)
+
+
+def redact(text: str) -> str:
+    """The text without users and passwords in URLs: what stands between C(//) and the line's last C(@)."""
+    return re.sub(r"//[^\n]*@", "//***@", text)

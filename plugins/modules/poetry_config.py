@@ -155,7 +155,6 @@ repositories:
 import functools
 import os
 import pwd
-import re
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
@@ -250,7 +249,7 @@ def run(module: AnsibleModule) -> dict[str, t.Any]:
         if changed:
             result["changed"] = True
             header = f"{path}/config.toml"
-            before, after = (re.sub(r"(?<=//)[^/@\s]*@", "***@", answer[key]) for key in ("before", "after"))
+            before, after = (_validate.redact(answer[key]) for key in ("before", "after"))
             result["diff"].append(
                 {"before_header": header, "after_header": header, "before": before, "after": after}
             )

@@ -6,7 +6,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import pwd
 import sys
 import time
 import typing as t
@@ -60,7 +59,7 @@ def _parser() -> argparse.ArgumentParser:
 
     refresh = commands.add_parser("refresh", help="fetch and write for oneself, where nothing is scheduled")
     refresh.add_argument(
-        "--watch", type=int, metavar="SECONDS", help="go on, every SECONDS, until interrupted"
+        "--watch", type=_seconds, metavar="SECONDS", help="go on, every SECONDS, until interrupted"
     )
     refresh.set_defaults(run=_refresh)
 
@@ -73,6 +72,13 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _seconds(text: str) -> int:
+    seconds = int(text)
+    if seconds < 1:
+        raise ValueError
+    return seconds
+
+
 def _fetch(config: Config, store: Store, options: argparse.Namespace) -> int:
     from gar_auth.fetch import fetch  # each command imports only what it needs: the fetcher runs every minute
 
@@ -83,13 +89,14 @@ def _fetch(config: Config, store: Store, options: argparse.Namespace) -> int:
 
 def _write(config: Config, store: Store, options: argparse.Namespace) -> int:
     from gar_auth._as_user import WorkFailed, run_as
-    from gar_auth.write import remove, write
+    from gar_auth.write import remove, tokens, write
 
-    account = account_of(options.user) if options.user else pwd.getpwuid(os.geteuid())
+    account = account_of(options.user)
+    known = {} if options.remove else tokens(config, store)
 
     def work() -> dict[str, t.Any]:
         try:
-            return {"changed": remove(config, account) if options.remove else write(config, store, account)}
+            return {"changed": remove(config, account) if options.remove else write(config, known, account)}
         except Failure as problem:
             return {"failure": str(problem), "code": int(problem.code)}
 
@@ -109,15 +116,15 @@ def _write(config: Config, store: Store, options: argparse.Namespace) -> int:
 
 def _refresh(config: Config, store: Store, options: argparse.Namespace) -> int:
     from gar_auth.fetch import fetch
-    from gar_auth.write import write
+    from gar_auth.write import tokens, write
 
-    account = pwd.getpwuid(os.geteuid())
+    account = account_of(None)
     used = sorted({repository.identity for repository in config.repositories})
     while True:
         try:
             for name in used:
                 fetch(config.identity(name), store)
-            if write(config, store, account):
+            if write(config, tokens(config, store), account):
                 print(f"new tokens in auth.toml of {account.pw_name}", flush=True)
         except Failure as problem:
             if not options.watch or problem.code not in (Exit.TEMPORARY,):

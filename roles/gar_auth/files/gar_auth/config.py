@@ -62,6 +62,8 @@ class Config:
                 Repository(name=item["name"], publish_url=item["publish_url"], identity=item["identity"])
                 for item in data["repositories"]
             )
+            for repository in repositories:
+                identities[repository.identity]  # KeyError: named, but not declared
             run_dir = data["run_dir"]
             return cls(
                 identities=identities,
@@ -103,8 +105,19 @@ class Config:
         return os.path.join(account.pw_dir, self.config_dir)
 
 
-def account_of(user: str) -> pwd.struct_passwd:
-    """:raises Failure: no such user (78)."""
+def account_of(user: str | None) -> pwd.struct_passwd:
+    """The user's entry in the passwd database; None: of who runs the program.
+
+    :raises Failure: no such user (78).
+    """
+    if user is None:
+        try:
+            return pwd.getpwuid(os.geteuid())
+        except KeyError:
+            raise Failure(
+                f"uid {os.geteuid()} has no name on this machine; add it to /etc/passwd",
+                code=Exit.CONFIGURATION,
+            ) from None
     try:
         return pwd.getpwnam(user)
     except KeyError:

@@ -6,13 +6,17 @@ Protocol: https://cloud.google.com/compute/docs/access/authenticate-workloads
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import os
 import random
 import re
+import socket
+import threading
 import time
 import urllib.parse
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from gar_auth.errors import Exit, Failure
@@ -76,50 +80,80 @@ def request_token(account: str) -> Reply:
 
 def _ask(host: str, account: str, *, deadline: float) -> Reply:
     path = f"/computeMetadata/v1/instance/service-accounts/{urllib.parse.quote(account, safe='@')}/token"
-    connection = http.client.HTTPConnection(host, timeout=_left(deadline))
     try:
-        connection.request("GET", path, headers={"Metadata-Flavor": "Google", "User-Agent": "gar-auth"})
-        response = connection.getresponse()
-        if response.status >= 500 or response.status == 429:
-            raise _Retry(f"the metadata server answers {response.status}", after=_retry_after(response))
-        if response.getheader("Metadata-Flavor") != "Google":
-            raise Failure(
-                f"{host} is not a metadata server (no Metadata-Flavor: Google in its answer)",
-                code=Exit.CONFIGURATION,
-            )
-        if response.status == 404:
-            raise Failure(
-                f"the metadata server knows no service account {account!r}; attach one to this VM",
-                code=Exit.CONFIGURATION,
-            )
-        if response.status == 403:
-            raise Failure(
-                "the metadata server refuses the token (403); give the VM the access scope cloud-platform",
-                code=Exit.CONFIGURATION,
-            )
-        if response.status != 200:
-            raise Failure(f"the metadata server answers {response.status}", code=Exit.CONFIGURATION)
-        return parse_reply(_body(connection, response, deadline=deadline))
-    except TimeoutError as error:
-        raise _Retry(f"the metadata server {host} does not answer in time") from error
+        connection = http.client.HTTPConnection(host, timeout=_left(deadline))
+        try:
+            connection.connect()
+            with _hung_up_at(deadline, connection.sock):
+                headers = {"Metadata-Flavor": "Google", "User-Agent": "gar-auth"}
+                connection.request("GET", path, headers=headers)
+                response = connection.getresponse()
+                _left(deadline)  # headers that were cut off look complete
+                _check_headers(response, host, account)
+                return parse_reply(_body(response, deadline=deadline))
+        finally:
+            connection.close()
+    except (http.client.InvalidURL, UnicodeError):
+        raise Failure(
+            f"GCE_METADATA_HOST is {host!r}; set it to HOST or HOST:PORT", code=Exit.CONFIGURATION
+        ) from None
     except (OSError, http.client.HTTPException) as error:
-        reason = error.strerror if isinstance(error, OSError) else type(error).__name__
+        if isinstance(error, TimeoutError) or time.monotonic() >= deadline:
+            raise _Retry(f"the metadata server {host} does not answer in time") from error
+        reason = getattr(error, "strerror", None) or type(error).__name__
         raise _Retry(
             f"the metadata server {host} cannot be reached ({reason}); is this a Google Cloud VM?"
         ) from error
+
+
+def _check_headers(response: http.client.HTTPResponse, host: str, account: str) -> None:
+    if response.status >= 500 or response.status == 429:
+        raise _Retry(f"the metadata server answers {response.status}", after=_retry_after(response))
+    if response.getheader("Metadata-Flavor") != "Google":
+        raise Failure(
+            f"{host} is not a metadata server (no Metadata-Flavor: Google in its answer)",
+            code=Exit.CONFIGURATION,
+        )
+    if 300 <= response.status < 400:
+        raise Failure(
+            f"{host} is not a metadata server (it redirects, {response.status})", code=Exit.CONFIGURATION
+        )
+    if response.status == 404:
+        raise Failure(
+            f"the metadata server knows no service account {account!r}; attach one to this VM",
+            code=Exit.CONFIGURATION,
+        )
+    if response.status == 403:
+        raise Failure(
+            "the metadata server refuses the token (403); give the VM the access scope cloud-platform",
+            code=Exit.CONFIGURATION,
+        )
+    if response.status != 200:
+        raise Failure(f"the metadata server answers {response.status}", code=Exit.CONFIGURATION)
+
+
+@contextlib.contextmanager
+def _hung_up_at(deadline: float, sock: socket.socket) -> Iterator[None]:
+    """Cut the connection at the deadline: a socket's own timeout starts anew with each byte."""
+
+    def hang_up() -> None:
+        with contextlib.suppress(OSError):
+            sock.shutdown(socket.SHUT_RDWR)
+
+    timer = threading.Timer(_left(deadline), hang_up)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
     finally:
-        connection.close()
+        timer.cancel()
 
 
-def _body(
-    connection: http.client.HTTPConnection, response: http.client.HTTPResponse, *, deadline: float
-) -> bytes:
-    """Read the body within the deadline, however slowly it drips."""
+def _body(response: http.client.HTTPResponse, *, deadline: float) -> bytes:
     body = b""
     while len(body) <= MAX_REPLY:
-        if connection.sock is not None:
-            connection.sock.settimeout(_left(deadline))
         chunk = response.read1(MAX_REPLY)
+        _left(deadline)
         if not chunk:
             return body
         body += chunk

@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import functools
 import os
+import pwd
 import time
 import typing as t
 from dataclasses import asdict, dataclass
@@ -68,11 +70,19 @@ def inspect(config: Config, store: Store) -> Report:
         try:
             account = account_of(user)
             if os.geteuid() in (0, account.pw_uid):
-                found = run_as(account, lambda account=account: passwords(config, account))  # type: ignore[misc]
-                users[user] = _compare(config, found, identities)
+                answer = run_as(account, functools.partial(_look, config, account))
+                found = answer.get("found")
+                users[user] = answer if found is None else _compare(config, found, identities)
         except (Failure, WorkFailed) as problem:
             users[user] = {"error": str(problem)}
     return Report(identities=identities, users=users, now=time.time())
+
+
+def _look(config: Config, account: pwd.struct_passwd) -> dict[str, t.Any]:
+    try:
+        return {"found": passwords(config, account)}
+    except Failure as problem:
+        return {"error": str(problem)}
 
 
 def _compare(config: Config, found: dict[str, str], identities: dict[str, Status]) -> dict[str, str]:

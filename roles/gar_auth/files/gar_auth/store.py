@@ -6,9 +6,11 @@ C(token) holds the access token, for the service's group only; C(status.json) ho
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
+import secrets
 import stat
 import typing as t
 from dataclasses import asdict, dataclass
@@ -82,11 +84,14 @@ class Store:
         if data is None:
             return None
         try:
-            return Status(**data)
+            status = Status(**data)
+            if not isinstance(status.expiry, (int, type(None))):
+                raise TypeError("expiry")
         except TypeError as error:
             raise Failure(
                 f"{self._run_dir / identity / 'status.json'} is damaged", code=Exit.UNUSABLE
             ) from error
+        return status
 
     def write(self, identity: str, value: Token | Status) -> None:
         """Publish a token or a status in one step.
@@ -95,10 +100,9 @@ class Store:
         """
         name, mode = ("token", 0o640) if isinstance(value, Token) else ("status.json", 0o644)
         directory = self._run_dir / identity
-        temporary = directory / f".{name}.new"
+        temporary = directory / f".{name}.{secrets.token_hex(8)}"
         try:
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-            temporary.unlink(missing_ok=True)
             descriptor = os.open(
                 temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600
             )
@@ -109,6 +113,9 @@ class Store:
             temporary.rename(directory / name)
         except OSError as error:
             raise Failure(f"{directory}/{name}: {error.strerror}", code=Exit.TEMPORARY) from error
+        finally:
+            with contextlib.suppress(OSError):
+                temporary.unlink()
 
     def _read(self, identity: str, name: str) -> dict[str, t.Any] | None:
         path = self._run_dir / identity / name
@@ -122,7 +129,7 @@ class Store:
             return None
         except OSError as error:
             raise Failure(f"{path}: {error.strerror}", code=Exit.REFUSED) from error
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise Failure(f"{path} is damaged ({error})", code=Exit.UNUSABLE) from error
         if not isinstance(data, dict):
             raise Failure(f"{path} is damaged (not a JSON object)", code=Exit.UNUSABLE)

@@ -5,14 +5,15 @@ from __future__ import annotations
 
 import pwd
 import time
+import typing as t
 
 from gar_auth._home_file import ConfigDirectory, FileProblem
 from gar_auth._toml_edit import REMOVE, Changes, EditFailed, edit, is_valid, values
 from gar_auth.config import Config
 from gar_auth.errors import Exit, Failure
-from gar_auth.store import Store
+from gar_auth.store import Store, Token
 
-__all__ = ["USERNAME", "passwords", "remove", "write"]
+__all__ = ["USERNAME", "passwords", "remove", "tokens", "write"]
 
 #: What Artifact Registry expects beside an access token:
 #: https://cloud.google.com/artifact-registry/docs/python/authentication
@@ -24,7 +25,12 @@ _TRIES = 5
 _READ_BACK_SECONDS = 0.3
 
 
-def write(config: Config, store: Store, account: pwd.struct_passwd) -> bool:
+def tokens(config: Config, store: Store) -> dict[str, Token | None]:
+    """The token of each identity in use; read before root becomes the user, who may not read it."""
+    return {name: store.token(name) for name in {repository.identity for repository in config.repositories}}
+
+
+def write(config: Config, known: t.Mapping[str, Token | None], account: pwd.struct_passwd) -> bool:
     """Merge an http-basic entry for each repository whose identity has a valid token.
 
     :returns: whether the file was changed.
@@ -35,7 +41,7 @@ def write(config: Config, store: Store, account: pwd.struct_passwd) -> bool:
     missing: set[str] = set()
     now = time.time()
     for repository in config.repositories:
-        token = store.token(repository.identity)
+        token = known[repository.identity]
         if token is None or token.expiry <= now:
             missing.add(repository.identity)
             continue
@@ -103,9 +109,8 @@ def _merge(config: Config, account: pwd.struct_passwd, changes: Changes) -> bool
                     return changed
                 if directory.replace(_FILE, text, previous=snapshot):
                     changed = True
-                    time.sleep(
-                        _READ_BACK_SECONDS
-                    )  # then read back: Poetry knows no lock and may just overwrite it
+                    # Then read back: Poetry knows no lock and may just overwrite it.
+                    time.sleep(_READ_BACK_SECONDS)
     except (FileProblem, EditFailed) as problem:
         raise _failure(problem, config, account) from None
     raise Failure(
