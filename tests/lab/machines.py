@@ -101,6 +101,8 @@ class Machine:
             )
             machine._write_state(keys, fingerprints=repository.fingerprints)
             machine._wait_for_login()
+            if owner is not None and not keep and owners.identify(owner) == "0:0":
+                raise LabError(f"process {owner}, which wanted the machine {name}, is gone")
         except BaseException:
             _remove(container, directory)
             raise
