@@ -7,6 +7,7 @@ Needs tomlkit, which Poetry depends on.
 from __future__ import annotations
 
 import copy
+import math
 import re
 import typing as t
 
@@ -168,7 +169,9 @@ def _same(one: t.Any, other: t.Any) -> bool:
         return len(one) == len(other) and all(map(_same, one, other))
     if isinstance(one, str) and isinstance(other, str):
         return str(one) == str(other)
-    return type(one) is type(other) and (one == other or (one != one and other != other))
+    if isinstance(one, float) and isinstance(other, float) and math.isnan(one):
+        return math.isnan(other)
+    return type(one) is type(other) and bool(one == other)
 
 
 def _look_up(tree: t.Mapping[str, t.Any], path: tuple[str, ...]) -> t.Any:
