@@ -114,7 +114,13 @@ def run_step(part: str, step: Step) -> bool:
     """Run one command with its output as it comes; whether it succeeded."""
     print(f"\n=== {part}: {step.title}: {shlex.join(step.command)}", flush=True)
     start = time.monotonic()
-    code = subprocess.run(step.command, cwd=ROOT, stdin=subprocess.DEVNULL, check=False).returncode
+    with subprocess.Popen(step.command, cwd=ROOT, stdin=subprocess.DEVNULL) as process:
+        try:
+            code = process.wait()
+        except KeyboardInterrupt:
+            process.terminate()
+            process.wait()
+            raise
     verdict = "passed" if code == 0 else f"failed with exit code {code}"
     print(f"=== {part}: {step.title} {verdict} after {time.monotonic() - start:.1f} s", flush=True)
     return code == 0

@@ -35,7 +35,7 @@ def inventory(*, name: str, address: str, directory: Path) -> dict[str, Any]:
         "ansible_user": "admin",
         "ansible_ssh_private_key_file": str(directory / "id_ed25519"),
         "ansible_ssh_common_args": shlex.join(ssh_options(directory, identity=False)),
-        # A fixed short name: molecule's own (address, port, user) is too long for a Unix socket below many homes.
+        # A fixed short name: molecule's own is too long for a Unix socket below many homes.
         "ansible_control_path": str(directory / "cp" / "m"),
         "ansible_python_interpreter": "/usr/bin/python3",
     }
