@@ -8,6 +8,7 @@ It runs with the user's own privileges; whoever is root drops them first (see C(
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import errno
 import fcntl
 import os
@@ -27,9 +28,8 @@ REFUSED = 77
 
 MAX_BYTES = 1024 * 1024
 SETTLE_SECONDS = 2.0
-STALE_TEMPORARY_SECONDS = 60.0
 
-_TEMPORARY_NAME = re.compile(r"\.(config|auth)\.toml\.devbox-[0-9a-f]{16}")
+_TEMPORARY_NAME = re.compile(r"\..+\.devbox-[0-9a-f]{16}")
 _DIRECTORY_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
@@ -84,6 +84,8 @@ class ConfigDirectory:
     def __init__(self, path: str, *, home: str, create: bool = False) -> None:
         self.path = os.path.normpath(path)
         self._fd = -1
+        #: Name -> the file that we replaced last, still open: a writer may have opened it just before.
+        self._replaced: dict[str, tuple[int, tuple[int, ...]]] = {}
         self.missing = False
         home = os.path.normpath(home)
         if self.path.startswith(home.rstrip("/") + "/"):
@@ -130,6 +132,8 @@ class ConfigDirectory:
         return True
 
     def close(self) -> None:
+        for name in list(self._replaced):
+            self._forget(name)
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
@@ -173,6 +177,7 @@ class ConfigDirectory:
         """Read a file once it is whole.
 
         Poetry truncates a file before it writes it, so an empty or torn file is read again for up to 2 s.
+        What it wrote in that very moment into the file that we had just replaced counts as the text.
 
         :param complete: whether a text can be used; asked again for each reading.
         :param private: refuse a file that others may read (C(auth.toml)).
@@ -185,6 +190,8 @@ class ConfigDirectory:
         while True:
             snapshot = self._read_once(name, private=private)
             settled = not snapshot.exists or (snapshot.text and complete(snapshot.text))
+            if settled and (late := self._written_late(name)) and complete(late):
+                return dataclasses.replace(snapshot, text=late)
             if settled or time.monotonic() >= deadline:
                 return snapshot
             time.sleep(0.02)
@@ -225,6 +232,16 @@ class ConfigDirectory:
             ) from error
         return Snapshot(text=text, mode=stat.S_IMODE(info.st_mode), identity=_identity(info))
 
+    def _written_late(self, name: str) -> str:
+        """What somebody wrote into the file after we had replaced it; empty where nobody did."""
+        if name not in self._replaced:
+            return ""
+        descriptor, identity = self._replaced.pop(name)
+        with os.fdopen(descriptor, "rb") as stream:
+            if _content_identity(_identity(os.fstat(descriptor))) == _content_identity(identity):
+                return ""
+            return stream.read(MAX_BYTES).decode("utf-8", "replace")
+
     def replace(self, name: str, text: str, *, previous: Snapshot) -> bool:
         """Publish a new text in one step; the old or the new file is there at any moment.
 
@@ -251,7 +268,9 @@ class ConfigDirectory:
                 stream.write(text.encode("utf-8"))
                 stream.flush()
                 os.fsync(fd)
+            self._keep(name, previous)
             if not self._still(name, previous):
+                self._forget(name)
                 return False
             os.rename(temporary, name, src_dir_fd=self._fd, dst_dir_fd=self._fd)
             os.fsync(self._fd)
@@ -262,6 +281,17 @@ class ConfigDirectory:
             with contextlib.suppress(OSError):
                 os.unlink(temporary, dir_fd=self._fd)
 
+    def _keep(self, name: str, previous: Snapshot) -> None:
+        """Hold the file open that is about to be replaced."""
+        self._forget(name)
+        if previous.identity:
+            with contextlib.suppress(OSError):  # then it is no longer what was read
+                self._replaced[name] = (os.open(name, _FILE_FLAGS, dir_fd=self._fd), previous.identity)
+
+    def _forget(self, name: str) -> None:
+        if name in self._replaced:
+            os.close(self._replaced.pop(name)[0])
+
     def _still(self, name: str, previous: Snapshot) -> bool:
         try:
             info = os.stat(name, dir_fd=self._fd, follow_symlinks=False)
@@ -270,15 +300,15 @@ class ConfigDirectory:
         return previous.identity == _identity(info)
 
     def sweep(self) -> None:
-        """Remove temporary files that a killed run of ours left behind more than a minute ago."""
-        now = time.time()
+        """Remove temporary files that a killed run of ours left behind.
+
+        Only while the lock is held: then no temporary file of ours is in use.
+        """
         for name in os.listdir(self._fd):
-            if not _TEMPORARY_NAME.fullmatch(name):
-                continue
-            with contextlib.suppress(OSError):
-                info = os.stat(name, dir_fd=self._fd, follow_symlinks=False)
-                if stat.S_ISREG(info.st_mode) and now - info.st_mtime > STALE_TEMPORARY_SECONDS:
-                    os.unlink(name, dir_fd=self._fd)
+            if _TEMPORARY_NAME.fullmatch(name):
+                with contextlib.suppress(OSError):
+                    if stat.S_ISREG(os.stat(name, dir_fd=self._fd, follow_symlinks=False).st_mode):
+                        os.unlink(name, dir_fd=self._fd)
 
     def remove_if_empty(self) -> None:
         """Remove the directory where nothing is left in it."""
@@ -289,6 +319,11 @@ class ConfigDirectory:
 
 def _identity(info: os.stat_result) -> tuple[int, ...]:
     return (info.st_dev, info.st_ino, info.st_size, info.st_mtime_ns, info.st_ctime_ns)
+
+
+def _content_identity(identity: tuple[int, ...]) -> tuple[int, ...]:
+    """The part that a rename over the file leaves alone."""
+    return identity[:4]
 
 
 def _check_directory(info: os.stat_result, path: str) -> None:

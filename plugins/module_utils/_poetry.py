@@ -1,23 +1,58 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The installed Poetry: where its interpreter is, which settings it knows, how it stores repositories."""
+"""The installed Poetry: where it is, which version, and which settings it knows."""
 
 from __future__ import annotations
 
 import difflib
+import json
 import os
+import re
 import shutil
 import stat
+import sys
 import typing as t
+from dataclasses import dataclass
 
-__all__ = ["PoetryProblem", "find_interpreter", "plan", "typed_settings"]
+__all__ = [
+    "Installation",
+    "PoetryProblem",
+    "check_names",
+    "find",
+    "flattened",
+    "lend_packages",
+    "typed_settings",
+    "version",
+]
+
+Path = tuple[str, ...]
+
+_PACKAGES = re.compile(r"(.*)/lib(?:64)?/python(\d+)\.(\d+)/(?:site|dist)-packages")
+_BUILD_SETTINGS = ("installer", "build-config-settings")
+_OWN_OPTIONS = {
+    "repositories": "repositories",
+    "certificates": "repositories, with ca_cert and client_cert",
+    "http-basic": "credentials",
+    "pypi-token": "credentials",
+}
 
 
 class PoetryProblem(Exception):
     """Poetry is missing, not to be trusted, or does not accept a setting; the message names the cure."""
 
 
-def find_interpreter(executable: str) -> str | None:
-    """The Python that runs this C(poetry), from the first line of its script.
+@dataclass(frozen=True)
+class Installation:
+    """An installed Poetry."""
+
+    interpreter: str
+    #: The directory that holds its packages, where it is a virtual environment; else None.
+    packages: str | None
+    #: Such as (2, 5, 1); None where only its own interpreter could say.
+    version: tuple[int, ...] | None
+
+
+def find(executable: str) -> Installation | None:
+    """Look where a Poetry is and what runs it, from the first line of its script.
 
     :param executable: a path, or a name that is looked for on the PATH.
     :returns: None where there is no such program.
@@ -37,7 +72,9 @@ def find_interpreter(executable: str) -> str | None:
         raise PoetryProblem(
             f"{path} is not Poetry's own script (a Python script); name the right one in option poetry"
         )
-    for place in (path, os.path.dirname(path), os.path.realpath(interpreter), os.path.dirname(interpreter)):
+    packages, version = _packages(os.path.dirname(os.path.dirname(interpreter)))
+    places = [path, os.path.dirname(path), os.path.realpath(interpreter), os.path.dirname(interpreter)]
+    for place in places + ([packages] if packages else []):
         try:
             info = os.stat(place)
         except OSError as error:
@@ -46,65 +83,132 @@ def find_interpreter(executable: str) -> str | None:
             raise PoetryProblem(
                 f"{place} can be changed by others than {os.geteuid()}: not run; repair its owner and mode"
             )
-    return interpreter
+    return Installation(interpreter, packages, version)
 
 
-def typed_settings(settings: t.Mapping[str, t.Any]) -> dict[tuple[str, ...], t.Any]:
+def _packages(prefix: str) -> tuple[str | None, tuple[int, ...] | None]:
+    """Poetry's packages in a virtual environment, and its version."""
+    if os.path.exists(f"{prefix}/pyvenv.cfg"):
+        library = f"{prefix}/lib"
+        for python in os.listdir(library) if os.path.isdir(library) else ():
+            packages = f"{library}/{python}/site-packages"
+            for name in os.listdir(packages) if os.path.isdir(packages) else ():
+                if match := re.fullmatch(r"poetry-(\d+(?:\.\d+)*)[^-]*\.dist-info", name):
+                    return packages, tuple(map(int, match[1].split(".")))
+    return None, None
+
+
+def lend_packages(installation: Installation) -> bool:
+    """Make Poetry's packages importable in this process; saves the start of a second interpreter.
+
+    :returns: False where another Python's version has to run them: move to C(interpreter) then.
+    """
+    match = _PACKAGES.fullmatch(installation.packages or "")
+    if match is None or (int(match[2]), int(match[3])) != sys.version_info[:2]:
+        return False
+    if installation.packages not in sys.path:
+        sys.path.insert(0, str(installation.packages))
+    return True
+
+
+def version() -> tuple[int, ...]:
+    """The version of the Poetry whose packages are importable here."""
+    from importlib.metadata import version as installed
+
+    return tuple(map(int, re.findall(r"\d+", installed("poetry"))[:3]))
+
+
+def check_names(names: t.Iterable[str], version: tuple[int, ...] | None) -> None:
+    """Refuse names with a dot for a Poetry that takes them for a path.
+
+    :raises PoetryProblem: before 2.4.0 Poetry splits a key at each dot.
+    """
+    dotted = sorted(name for name in names if "." in name)
+    if dotted and version is not None and version < (2, 4):
+        raise PoetryProblem(
+            f"repositories: found the name {dotted[0]!r} and Poetry {'.'.join(map(str, version))}\n"
+            "  allowed: a name with a dot only from Poetry 2.4.0 on\n"
+            f"  example: name: {dotted[0].replace('.', '-')}"
+        )
+
+
+def typed_settings(settings: t.Mapping[str, t.Any]) -> dict[Path, t.Any]:
     """Check settings with the installed Poetry's own validators and give them its types.
 
-    Must run under Poetry's interpreter.
+    Poetry's packages must be importable (C(lend_packages), or its own interpreter).
 
     :param settings: nested or dotted names to values.
-    :raises PoetryProblem: an unknown name (with the nearest one), or a value that Poetry refuses.
+    :raises PoetryProblem: all unknown names (with the nearest one) and values that Poetry refuses.
     """
     if not settings:
         return {}
     from poetry.console.commands.config import ConfigCommand
 
     known = ConfigCommand().unique_config_values
-    typed: dict[tuple[str, ...], t.Any] = {}
-    for name, value in _flatten(settings):
-        if name not in known:
-            near = difflib.get_close_matches(name, known, n=3)
-            hint = f"did you mean {' or '.join(near)}" if near else f"known: {', '.join(sorted(known))}"
-            raise PoetryProblem(f"settings.{name}: this Poetry has no such setting; {hint}")
-        if value is None:
-            raise PoetryProblem(f"settings.{name}: found nothing; give it a value, or leave it out")
-        validator, normalizer = known[name][:2]
-        text = str(value).lower() if isinstance(value, bool) else str(value)
-        if not validator(text):
-            raise PoetryProblem(f"settings.{name}: this Poetry does not accept {text!r}")
-        typed[tuple(name.split("."))] = normalizer(text)
+    typed: dict[Path, t.Any] = {}
+    problems: list[str] = []
+    for path, value in flattened(settings):
+        try:
+            if path in typed:
+                raise PoetryProblem("found a second time; give it once")
+            typed[path] = _typed(path, value, known)
+        except PoetryProblem as problem:
+            problems.append(f"settings.{'.'.join(path)}: {problem}")
+    if problems:
+        raise PoetryProblem("\n".join(problems))
     return typed
 
 
-def _flatten(settings: t.Mapping[str, t.Any], prefix: str = "") -> t.Iterator[tuple[str, t.Any]]:
+def flattened(settings: t.Mapping[str, t.Any], prefix: Path = ()) -> t.Iterator[tuple[Path, t.Any]]:
+    """The settings by their key paths; the settings of one package's build are one value."""
     for key, value in settings.items():
-        if isinstance(value, dict):
-            yield from _flatten(value, f"{prefix}{key}.")
+        path = (*prefix, *str(key).split("."))
+        if path[:2] == _BUILD_SETTINGS and len(path) > 3:
+            path = (*path[:2], ".".join(path[2:]))
+        if whole := path[:2] == _BUILD_SETTINGS and len(path) == 3:
+            # https://packaging.python.org/en/latest/specifications/name-normalization/
+            path = (*path[:2], re.sub(r"[-_.]+", "-", path[2]).lower())
+        if isinstance(value, dict) and value and not whole:
+            yield from flattened(value, path)
         else:
-            yield f"{prefix}{key}", value
+            yield path, value
 
 
-def plan(
-    repositories: t.Sequence[t.Mapping[str, t.Any]],
-    settings: t.Mapping[tuple[str, ...], t.Any],
-    *,
-    present: bool,
-) -> dict[tuple[str, ...], t.Any]:
-    """What config.toml should hold: key path -> value, or None for what should not be there.
+def _typed(path: Path, value: t.Any, known: t.Mapping[str, t.Any]) -> t.Any:
+    name = ".".join(path)
+    if path[0] in _OWN_OPTIONS:
+        raise PoetryProblem(f"no setting; use the option {_OWN_OPTIONS[path[0]]}")
+    if value is None:
+        raise PoetryProblem("found nothing; give it a value, or leave it out")
+    if path[:2] == _BUILD_SETTINGS and len(path) == 3:
+        return _build_settings(value)
+    if name not in known:
+        near = difflib.get_close_matches(name, known, n=3)
+        hint = f"did you mean {' or '.join(near)}" if near else f"known: {', '.join(sorted(known))}"
+        raise PoetryProblem(f"this Poetry has no such setting; {hint}")
+    validator, normalizer = known[name][:2]
+    if isinstance(value, bool):
+        text = str(value).lower()
+    elif isinstance(value, list):
+        text = ",".join(map(str, value))
+    else:
+        text = str(value)
+    try:
+        if isinstance(value, dict) or not validator(text):
+            raise ValueError(text)
+        normal = normalizer(text)
+    except ValueError:
+        raise PoetryProblem(f"this Poetry does not accept {text!r}") from None
+    return normal
 
-    :param repositories: with C(name), C(publish_url) and C(ca_cert).
-    :param settings: as C(typed_settings) returns them.
-    """
-    changes: dict[tuple[str, ...], t.Any] = {}
-    for repository in repositories:
-        name = repository["name"]
-        changes["repositories", name, "url"] = repository["publish_url"] if present else None
-        # Without a certificate of its own the entry of an earlier run has to go.
-        changes["certificates", name, "cert"] = (
-            repository["ca_cert"] if present and repository["ca_cert"] else None
-        )
-    for path, value in settings.items():
-        changes[path] = value if present else None
-    return changes
+
+def _build_settings(value: t.Any) -> dict[str, t.Any]:
+    """What C(poetry config installer.build-config-settings.PACKAGE) takes as JSON, from Poetry 2.1 on."""
+    try:
+        from poetry.config.config import build_config_setting_normalizer, build_config_setting_validator
+    except ImportError:
+        raise PoetryProblem("this Poetry has no such setting; it came with Poetry 2.1") from None
+    text = value if isinstance(value, str) else json.dumps(value)
+    if not value or not build_config_setting_validator(text):
+        raise PoetryProblem("found no mapping of names to strings or lists of strings; example: {CC: gcc}")
+    return dict(build_config_setting_normalizer(text))

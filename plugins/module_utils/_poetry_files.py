@@ -1,42 +1,149 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Change one user's config.toml, as that user. Must run under an interpreter that has tomlkit."""
+"""Bring one user's config.toml and auth.toml into the declared state, as that user."""
 
 from __future__ import annotations
 
-from ._home_file import ConfigDirectory, FileProblem
-from ._toml_edit import REMOVE, EditFailed, edit, is_valid
+import contextlib
+import os
+import time
+import typing as t
+from dataclasses import dataclass
 
-__all__ = ["update_config"]
+from ._home_file import TEMPORARY, ConfigDirectory, FileProblem, Snapshot
+from ._poetry_plan import AUTH, CONFIG, Wanted, plan
+from ._poetry_show import changed_keys, listing, repositories_of
+from ._toml_edit import EditFailed, edit
+from ._toml_read import NotToml, is_valid, values
+
+__all__ = ["Place", "places", "read", "update"]
+
+_FILES = (CONFIG, AUTH)
+_TRIES = 5
+#: Poetry takes some milliseconds from reading a file to writing it back, without a lock.
+READ_BACK_SECONDS = 0.1
 
 
-def update_config(
-    directory_path: str, *, home: str, changes: dict[tuple[str, ...], object], check: bool
-) -> dict[str, str]:
-    """Apply changes to config.toml.
+@dataclass(frozen=True)
+class Place:
+    """Where one of Poetry's files really is."""
 
-    :param changes: key path -> value, None: remove.
-    :param check: only say what would be.
-    :returns: C(before) and C(after), or C(failure): one line that says why nothing was changed.
+    directory: str
+    name: str
+
+    @property
+    def path(self) -> str:
+        return f"{self.directory}/{self.name}"
+
+
+def places(directory: str, *, home: str, follow: bool) -> dict[str, Place]:
+    """Where the two files are, with symbolic links resolved where they are followed.
+
+    :raises FileProblem: a link leads out of the home.
     """
-    wanted = {path: REMOVE if value is None else value for path, value in changes.items()}
-    name = "config.toml"
+    found = {name: Place(directory, name) for name in _FILES}
+    if not follow:
+        return found
+    for name, place in found.items():
+        real = os.path.realpath(place.path)
+        within = os.path.realpath(directory if not directory.startswith(f"{home}/") else home)
+        if real != place.path and not real.startswith(f"{within}/"):
+            raise FileProblem(f"{place.path} leads to {real}, outside of {within}: refused", code=77)
+        found[name] = Place(*os.path.split(real))
+    return found
+
+
+def read(directory: str, *, home: str, follow: bool) -> dict[str, t.Any]:
+    """Read both files: name -> parsed values.
+
+    :raises FileProblem: a file cannot be read or trusted, or is no TOML.
+    """
+    parsed: dict[str, t.Any] = {}
+    for name, place in places(directory, home=home, follow=follow).items():
+        with ConfigDirectory(place.directory, home=_home(home, follow)) as opened:
+            parsed[name] = _parsed(opened.read(place.name, complete=is_valid, private=name == AUTH), place)
+    return parsed
+
+
+def update(directory: str, *, home: str, wanted: Wanted, check: bool, follow: bool) -> dict[str, t.Any]:
+    """Change both files; a pass that finds nothing to change ends it.
+
+    :param check: only say what would be.
+    :returns: C(changes) (dotted keys), C(before) and C(after) (file -> listing without secrets),
+        C(repositories); where nothing could be done C(failure), one line that says why and what to do.
+    """
+    create = wanted.present and bool(wanted.repositories or wanted.settings or wanted.credentials)
     try:
-        removal = all(value is REMOVE for value in wanted.values())
-        with ConfigDirectory(directory_path, home=home, create=not check and not removal) as directory:
-            for _attempt in range(5):
-                if directory.missing:
-                    return {"before": "", "after": edit("", wanted)}
-                with directory.locked():
-                    snapshot = directory.read(name, complete=is_valid, private=False)
-                    text = edit(snapshot.text, wanted)
-                    if not check:
-                        directory.sweep()
-                    if check or text == snapshot.text or directory.replace(name, text, previous=snapshot):
-                        if removal and not check:
-                            directory.remove_if_empty()
-                        return {"before": snapshot.text, "after": text}
-            return {"failure": f"{directory_path}/{name} is written by somebody else all the time; try again"}
+        with contextlib.ExitStack() as stack:
+            where = places(directory, home=home, follow=follow)
+            opened = {
+                path: stack.enter_context(
+                    ConfigDirectory(path, home=_home(home, follow), create=create and not check)
+                )
+                for path in {place.directory for place in where.values()}
+            }
+            first: dict[str, dict[str, t.Any]] = {}
+            for _attempt in range(_TRIES):
+                before, after, written = _pass(where, opened, wanted=wanted, check=check)
+                first = first or before
+                if check or not written:
+                    return _report(first, after)
+                time.sleep(READ_BACK_SECONDS)  # then read back: Poetry may just overwrite it
+        raise FileProblem(f"{directory} is written by somebody else all the time; try again", code=TEMPORARY)
     except FileProblem as problem:
         return {"failure": str(problem)}
-    except EditFailed as problem:
-        return {"failure": f"{directory_path}/{name}: {problem}; repair it, or move it away"}
+
+
+def _pass(
+    where: t.Mapping[str, Place], opened: t.Mapping[str, ConfigDirectory], *, wanted: Wanted, check: bool
+) -> tuple[dict[str, t.Any], dict[str, t.Any], bool]:
+    """Read both files, plan, and write what changes: the values before and after, and whether it wrote."""
+    written = False
+    with contextlib.ExitStack() as stack:
+        for directory in opened.values():
+            if not directory.missing:
+                stack.enter_context(directory.locked())
+                if not check:
+                    directory.sweep()
+        snapshots = {
+            name: opened[place.directory].read(place.name, complete=is_valid, private=name == AUTH)
+            for name, place in where.items()
+        }
+        before = {name: _parsed(snapshot, where[name]) for name, snapshot in snapshots.items()}
+        changes = plan(wanted, before[CONFIG], before[AUTH])
+        texts = {name: _edited(snapshots[name], changes[name], where[name]) for name in _FILES}
+        after = {name: values(text) for name, text in texts.items()}
+        for name, place in where.items():
+            if check or texts[name] == snapshots[name].text:
+                continue
+            written = True  # or somebody was faster: then the next pass does it
+            directory = opened[place.directory]
+            if directory.replace(place.name, texts[name], previous=snapshots[name]) and not texts[name]:
+                directory.remove_if_empty()
+    return before, after, written
+
+
+def _parsed(snapshot: Snapshot, place: Place) -> dict[str, t.Any]:
+    try:
+        return values(snapshot.text)
+    except NotToml as error:
+        raise FileProblem(f"{place.path}: {error}; repair it, or move it away", code=65) from error
+
+
+def _edited(snapshot: Snapshot, changes: dict[tuple[str, ...], t.Any], place: Place) -> str:
+    try:
+        return edit(snapshot.text, changes)
+    except EditFailed as error:
+        raise FileProblem(f"{place.path}: {error}; repair it, or move it away", code=65) from error
+
+
+def _home(home: str, follow: bool) -> str:
+    return os.path.realpath(home) if follow else home
+
+
+def _report(before: dict[str, t.Any], after: dict[str, t.Any]) -> dict[str, t.Any]:
+    return {
+        "changes": sorted(key for name in _FILES for key in changed_keys(before[name], after[name])),
+        "before": {name: listing(before[name], other=after[name]) for name in _FILES},
+        "after": {name: listing(after[name], other=before[name]) for name in _FILES},
+        "repositories": repositories_of(after[CONFIG]),
+    }

@@ -12,9 +12,11 @@ from dataclasses import asdict, dataclass
 from urllib.parse import urlsplit
 
 __all__ = [
+    "Credential",
     "InvalidInput",
     "Problem",
     "Repository",
+    "parse_credentials",
     "parse_identities",
     "parse_repositories",
     "parse_users",
@@ -30,7 +32,13 @@ _HOST = re.compile(r"[a-z0-9-]+-python\.pkg\.dev")
 _FORMAT_HOST = re.compile(r"([a-z0-9-]+)-([a-z]+)\.pkg\.dev")
 _USER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@-]{0,254}")
 
-_REPOSITORY_KEYS = {"name", "project", "location", "repository", "url", "ca_cert", "identity"}
+# What Poetry replaces in any value by its own settings (Config.process in its sources)
+_PLACEHOLDER = re.compile(
+    r"\{(cache-dir|data-dir|system-git-client|"
+    r"(virtualenvs|installer|solver|keyring|requests|python|repositories|certificates|http-basic)[^}]*)\}"
+)
+
+_REPOSITORY_KEYS = {"name", "project", "location", "repository", "url", "ca_cert", "client_cert", "identity"}
 _REPOSITORY_EXAMPLE = "{name: private-repo, project: my-project, location: europe-west1, repository: python}"
 _NAME_RULE = (
     "a string of letters, digits, '-', '_' and '.', at most 64 characters, starting with a letter or digit"
@@ -70,9 +78,23 @@ class Repository:
     index_url: str
     identity: str = "default"
     ca_cert: str | None = None
+    client_cert: str | None = None
 
     def as_dict(self) -> dict[str, str | None]:
         return asdict(self)
+
+
+@dataclass(frozen=True)
+class Credential:
+    """What Poetry sends for a repository: a user name and password, or (only to publish) a token."""
+
+    name: str
+    username: str | None = None
+    password: str | None = None
+    token: str | None = None
+
+    def __repr__(self) -> str:
+        return f"Credential(name={self.name!r})"
 
 
 def parse_repositories(
@@ -142,7 +164,7 @@ def _parse_one(
                 f"{path}.name", _show(name), "any other name: Poetry reserves this one", "name: private-repo"
             )
         )
-    for key in ("ca_cert",):
+    for key in ("ca_cert", "client_cert"):
         if key in given and not (isinstance(given[key], str) and given[key].startswith("/")):
             problems.append(
                 Problem(
@@ -201,6 +223,7 @@ def _parse_one(
         index_url=f"{publish_url}simple/",
         identity=identity,
         ca_cert=given.get("ca_cert"),
+        client_cert=given.get("client_cert"),
     )
 
 
@@ -258,6 +281,95 @@ def _url(value: object, path: str, problems: list[Problem], allow_other_hosts: b
         rule = f"{_URL_RULE}; other hosts only with allow_other_hosts: true"
     problems.append(Problem(path, found, rule, example))
     return ""
+
+
+def parse_credentials(
+    declared: object,
+    *,
+    variable: str = "credentials",
+    names_only: bool = False,
+    repositories: t.Collection[str] = (),
+) -> list[Credential]:
+    """Check declared credentials; no message holds a password or token.
+
+    :param declared: list of mappings with C(name) and either C(username) and C(password) or C(token).
+    :param names_only: for a removal: nothing but the name is needed.
+    :param repositories: names of Artifact Registry's repositories, which take no C(token).
+    :raises InvalidInput: with every problem found.
+    """
+    example = '{name: private-repo, username: dev, password: "{{ vaulted }}"}'
+    if not isinstance(declared, list):
+        raise InvalidInput([Problem(variable, _show(declared), "a list of credentials", example)])
+    problems: list[Problem] = []
+    found: list[Credential] = []
+    for number, item in enumerate(declared):
+        path = f"{variable}[{number}]"
+        if not isinstance(item, dict):
+            problems.append(Problem(path, "no mapping", "a mapping", example))
+            continue
+        given = {str(key): value for key, value in item.items() if value is not None}
+        name = _string(given.get("name"), f"{path}.name", _NAME, _NAME_RULE, "name: private-repo", problems)
+        kinds = given.keys() - {"name"}
+        for key in sorted(kinds - {"username", "password", "token"}):
+            problems.append(
+                Problem(
+                    f"{path}.{_plain(key)}", "an unknown option", "name, password, token, username", example
+                )
+            )
+        if not names_only and kinds & {"username", "password", "token"} not in (
+            {"username", "password"},
+            {"token"},
+        ):
+            problems.append(
+                Problem(
+                    path,
+                    ", ".join(sorted(kinds)) or "neither password nor token",
+                    "either username and password, or token",
+                    example,
+                )
+            )
+        for key in sorted(kinds & {"username", "password", "token"}):
+            if rule := _unusable_secret(given[key], key):
+                problems.append(Problem(f"{path}.{key}", *rule))
+        if "token" in kinds and name in repositories:
+            problems.append(
+                Problem(
+                    f"{path}.token",
+                    f"a token for the repository {_show(name)}",
+                    "username and password: Poetry would send the token as pypi.org wants it",
+                    example,
+                )
+            )
+        if name and name.lower() in [other.name.lower() for other in found]:
+            problems.append(
+                Problem(f"{path}.name", f"{_show(name)} a second time", "each name once", example)
+            )
+        found.append(Credential(name, given.get("username"), given.get("password"), given.get("token")))
+    if problems:
+        raise InvalidInput(problems)
+    return found
+
+
+def _unusable_secret(value: object, key: str) -> tuple[str, str] | None:
+    """What is wrong with a user name, password or token, and what is allowed; never the value itself."""
+    if not isinstance(value, str):
+        return "no string (YAML changed its type: quote it)", "a string"
+    if not value:
+        return "an empty string", f"a {key} that is not empty; without one leave the whole entry out"
+    if "{{" in value or "{%" in value:
+        return "a template that was not filled in", "the value itself"
+    if any(ord(character) < 32 or ord(character) == 127 for character in value):
+        # https://www.rfc-editor.org/rfc/rfc7617#section-2
+        return "a control character, such as a line break at its end", "printable characters"
+    if key == "username" and ":" in value:
+        return "a colon", "a user name without one (RFC 7617)"
+    try:
+        value.encode("latin-1")
+    except UnicodeEncodeError:
+        return "a character beyond Latin-1", "characters that Poetry can send (Latin-1)"
+    if _PLACEHOLDER.search(value):
+        return "a setting's name in braces", "a value without: Poetry would fill the setting in"
+    return None
 
 
 def parse_users(

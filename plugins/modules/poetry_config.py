@@ -10,19 +10,17 @@ short_description: Manage users' global Poetry configuration
 version_added: 0.1.0
 author: devbox.artifact_registry contributors (@devbox)
 description:
-  - Declares repositories and settings in C(config.toml) of any number of users, in one task.
-  - Comments, order and everything that is not declared stay as they are.
-  - Each file is read and written by a process with its user's privileges only, so no O(ignore:become_user) is
-    needed. Root is needed for other users' files.
+  - Declares repositories, certificates, settings and credentials of any number of users, in one task.
+  - Comments, order and everything that is not declared stay as they are, byte for byte.
+  - Each user's files are read and written by a process with that user's privileges only, so no
+    O(ignore:become_user) is needed. Root is needed for other users' files.
+  - Where a user's files cannot be used, the others are done all the same; then the task fails and names each.
+extends_documentation_fragment:
+  - devbox.artifact_registry.users
 requirements:
-  - Poetry 1.8 or newer on the machine. The module runs under Poetry's own interpreter.
+  - Python 3.11 or newer, or Poetry, under whose interpreter the module then runs.
+  - Poetry 1.8 or newer for O(settings).
 options:
-  users:
-    description:
-      - The users whose configuration is managed. The default is the user that the task runs as.
-    type: list
-    elements: str
-    default: []
   repositories:
     description:
       - Python repositories in Artifact Registry. The publish URL is registered; the index URL is returned.
@@ -31,7 +29,8 @@ options:
     default: []
     suboptions:
       name:
-        description: The name that Poetry uses. A string; no two may differ in case or C(-) and C(_) only.
+        description:
+          - The name that Poetry uses. No two may differ in case or C(-) and C(_) only; dots need Poetry 2.4.
         type: raw
         required: true
       project:
@@ -48,8 +47,13 @@ options:
         type: raw
       ca_cert:
         description:
-          - Path on the machine of the certificate authority's PEM file for this repository, where it is not a
-            public one.
+          - Path on the machine of the certificate authority's PEM file, where it is not a public one.
+          - Without it, an entry of an earlier run is removed.
+        type: raw
+      client_cert:
+        description:
+          - Path on the machine of a PEM file with a client's certificate and key.
+          - Without it, an entry of an earlier run is removed.
         type: raw
       identity:
         description: Not used by this module; accepted so that one list serves the whole collection.
@@ -57,27 +61,45 @@ options:
   settings:
     description:
       - Settings of Poetry, nested or with dotted names, such as C(virtualenvs.in-project).
-      - Names, values and types are those of the installed Poetry.
+      - Names, values and types are those of the installed Poetry; lists may be given as lists.
+      - For O(state=absent) the values do not matter.
     type: dict
     default: {}
+  credentials:
+    description:
+      - What Poetry sends for a repository, in plain text in C(auth.toml), which only the user may read.
+      - This is for other hosts. For Artifact Registry the role C(gar_auth) keeps a fresh token there.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      name:
+        description: The repository's name.
+        type: raw
+        required: true
+      username:
+        description: The user name, together with O(credentials[].password).
+        type: raw
+      password:
+        description: The password.
+        type: raw
+      token:
+        description: An API token as pypi.org wants it, instead of user name and password; only to publish.
+        type: raw
   state:
     description:
-      - Whether the repositories (with their certificates) and the settings are there. Other entries stay.
+      - Whether what is declared is there. Other entries stay.
     type: str
     choices: [present, absent]
     default: present
-  config_dir:
-    description: Poetry's configuration directory, absolute or below each user's home.
-    type: str
-    default: .config/pypoetry
-  poetry:
-    description: Poetry's executable, a path or a name on the PATH.
-    type: str
-    default: poetry
-  allow_root:
-    description: Accept root in O(users), as in container images.
-    type: bool
-    default: false
+  purge:
+    description:
+      - Sections that lose what is not declared, also what users added themselves.
+      - C(credentials) takes the tokens too that the role C(gar_auth) wrote.
+    type: list
+    elements: str
+    choices: [settings, repositories, certificates, credentials]
+    default: []
   allow_other_hosts:
     description: Accept URLs of other hosts than C(LOCATION-python.pkg.dev).
     type: bool
@@ -87,13 +109,15 @@ attributes:
     description: Runs in check mode and predicts what would change.
     support: full
     details:
-      - Exact where Poetry is installed. Before that, every user counts as changed.
+      - Where Poetry is not installed yet, settings are compared as they are declared.
   diff_mode:
     description: Returns what has changed, or would change in check mode, when in diff mode.
     support: full
     details:
-      - Passwords in URLs are masked.
+      - Keys and values of both files, one per line. Passwords and tokens are masked.
 seealso:
+  - module: devbox.artifact_registry.poetry_config_info
+  - module: devbox.artifact_registry.poetry_source
   - name: Poetry's configuration
     description: What the settings mean.
     link: https://python-poetry.org/docs/configuration/
@@ -111,32 +135,65 @@ EXAMPLES = r"""
     settings:
       virtualenvs:
         in-project: true
+      installer.max-workers: 4
 
-- name: Remove it again
+- name: Have no other repositories than these
   devbox.artifact_registry.poetry_config:
     users: [dev, ops]
     repositories:
       - name: private-repo
-        project: my-project
-        location: europe-west1
-        repository: python
+        url: https://europe-west1-python.pkg.dev/my-project/python/
+        ca_cert: /etc/ssl/certs/proxy.pem
+    purge: [repositories, certificates]
+
+- name: Give Poetry a password for another index
+  devbox.artifact_registry.poetry_config:
+    users: [dev]
+    credentials:
+      - name: partner
+        username: dev
+        password: "{{ partner_password }}"
+
+- name: Remove a repository and a setting again
+  devbox.artifact_registry.poetry_config:
+    users: [dev, ops]
+    repositories:
+      - name: private-repo
+        url: https://europe-west1-python.pkg.dev/my-project/python/
+    settings:
+      installer.max-workers:
     state: absent
 """
 
 RETURN = r"""
 users:
-  description: What was done for each user.
+  description: What was done for each user, by name.
   returned: always
   type: dict
   contains:
     changed:
-      description: Whether the user's file was (or would be) changed.
+      description: Whether the user's files were (or would be) changed.
       type: bool
-    path:
-      description: The file.
+    changes:
+      description: The dotted keys that are new, gone, or have another value.
+      type: list
+      elements: str
+      sample: [repositories.private-repo.url]
+    config_file:
+      description: Path of C(config.toml).
+      type: str
+    auth_file:
+      description: Path of C(auth.toml).
+      type: str
+    repositories:
+      description: What this user can publish to, each with C(name), C(publish_url) and C(index_url).
+      type: list
+      elements: dict
+    failure:
+      description: Why this user's files were left alone and what to do; only then.
       type: str
 repositories:
-  description: The repositories with the URLs derived for them.
+  description: The declared repositories with the URLs derived for them.
   returned: always
   type: list
   elements: dict
@@ -152,116 +209,50 @@ repositories:
       type: str
 """
 
-import functools
-import os
-import pwd
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.common.respawn import has_respawned, respawn_module
 
-from ansible_collections.devbox.artifact_registry.plugins.module_utils import _poetry, _validate
-from ansible_collections.devbox.artifact_registry.plugins.module_utils._as_user import WorkFailed, run_as
-from ansible_collections.devbox.artifact_registry.plugins.module_utils._poetry_files import update_config
+from ansible_collections.devbox.artifact_registry.plugins.module_utils._configure import PROBLEMS, run
+from ansible_collections.devbox.artifact_registry.plugins.module_utils._users import ARGUMENTS as USERS
 
+# Of type raw: the validator says what YAML made of a value.
+NAME = {"type": "raw", "required": True}
+REPOSITORY_KEYS = ("project", "location", "repository", "url", "ca_cert", "client_cert", "identity")
+REPOSITORY: dict[str, t.Any] = {"name": NAME, **{key: {"type": "raw"} for key in REPOSITORY_KEYS}}
+CREDENTIAL = {
+    "name": NAME,
+    "username": {"type": "raw"},
+    "password": {"type": "raw", "no_log": True},
+    "token": {"type": "raw", "no_log": True},
+}
 ARGUMENTS: dict[str, t.Any] = {
-    "users": {"type": "list", "elements": "str", "default": []},
-    "repositories": {
-        "type": "list",
-        "elements": "dict",
-        "default": [],
-        "options": {
-            "name": {"type": "raw", "required": True},
-            "project": {"type": "raw"},
-            "location": {"type": "raw"},
-            "repository": {"type": "raw"},
-            "url": {"type": "raw"},
-            "ca_cert": {"type": "raw"},
-            "identity": {"type": "raw"},
-        },
-    },
+    **USERS,
+    "repositories": {"type": "list", "elements": "dict", "default": [], "options": REPOSITORY},
     "settings": {"type": "dict", "default": {}},
+    "credentials": {"type": "list", "elements": "dict", "default": [], "options": CREDENTIAL},
     "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
-    "config_dir": {"type": "str", "default": ".config/pypoetry"},
-    "poetry": {"type": "str", "default": "poetry"},
-    "allow_root": {"type": "bool", "default": False},
+    "purge": {
+        "type": "list",
+        "elements": "str",
+        "choices": ["settings", "repositories", "certificates", "credentials"],
+        "default": [],
+    },
     "allow_other_hosts": {"type": "bool", "default": False},
 }
-
-
-def accounts(module: AnsibleModule) -> list[pwd.struct_passwd]:
-    """The declared users' entries in the passwd database."""
-    if not module.params["users"]:
-        return [pwd.getpwuid(os.geteuid())]
-    names = _validate.parse_users(
-        module.params["users"], variable="users", allow_root=module.params["allow_root"]
-    )
-    found, problems = [], []
-    for number, name in enumerate(names):
-        try:
-            found.append(pwd.getpwnam(name))
-        except KeyError:
-            problems.append(
-                _validate.Problem(f"users[{number}]", f"{name!r}, unknown on this machine", "existing users")
-            )
-    if problems:
-        raise _validate.InvalidInput(problems)
-    return found
-
-
-def run(module: AnsibleModule) -> dict[str, t.Any]:
-    """Check everything, then do it user by user."""
-    repositories = [
-        repository.as_dict()
-        for repository in _validate.parse_repositories(
-            module.params["repositories"],
-            variable="repositories",
-            allow_other_hosts=module.params["allow_other_hosts"],
-            allow_empty=True,
-        )
-    ]
-    result: dict[str, t.Any] = {"changed": False, "users": {}, "diff": [], "repositories": repositories}
-    users = accounts(module)
-    interpreter = _poetry.find_interpreter(module.params["poetry"])
-    if interpreter is None:
-        if not module.check_mode:
-            raise _poetry.PoetryProblem(f"there is no {module.params['poetry']}; run the role poetry first")
-        module.warn("Poetry is not installed yet: the files were not compared")
-        return {**result, "changed": True}
-    if not has_respawned():
-        respawn_module(interpreter)  # does not return
-    present = module.params["state"] == "present"
-    settings = _poetry.typed_settings(module.params["settings"])
-    for account in users:
-        path = os.path.join(account.pw_dir, module.params["config_dir"])
-        work = functools.partial(
-            update_config,
-            path,
-            home=account.pw_dir,
-            changes=_poetry.plan(repositories, settings, present=present),
-            check=module.check_mode,
-        )
-        answer = run_as(account, work)
-        if "failure" in answer:
-            raise WorkFailed(f"user {account.pw_name}: {answer['failure']}")
-        changed = answer["before"] != answer["after"]
-        result["users"][account.pw_name] = {"changed": changed, "path": f"{path}/config.toml"}
-        if changed:
-            result["changed"] = True
-            header = f"{path}/config.toml"
-            before, after = (_validate.redact(answer[key]) for key in ("before", "after"))
-            result["diff"].append(
-                {"before_header": header, "after_header": header, "before": before, "after": after}
-            )
-    return result
 
 
 def main() -> None:
     module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
     try:
         result = run(module)
-    except (_validate.InvalidInput, _poetry.PoetryProblem, WorkFailed) as error:
-        module.fail_json(msg=str(error))
+    except PROBLEMS as problem:
+        module.fail_json(msg=str(problem))
+    failures = [
+        f"user {name}: {user['failure']}" for name, user in result["users"].items() if "failure" in user
+    ]
+    if failures:
+        module.fail_json(msg="\n".join(failures), **result)
     module.exit_json(**result)
 
 

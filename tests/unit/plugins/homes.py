@@ -10,7 +10,7 @@ from ansible_collections.devbox.artifact_registry.plugins.module_utils._home_fil
     ConfigDirectory,
     Snapshot,
 )
-from ansible_collections.devbox.artifact_registry.plugins.module_utils._toml_edit import is_valid
+from ansible_collections.devbox.artifact_registry.plugins.module_utils._toml_read import is_valid
 
 SECRET = "[http-basic.mine]\npassword = 'foreign'\n"
 NEW = "[http-basic.ours]\npassword = 'ours'\n"

@@ -17,7 +17,7 @@ from ansible_collections.devbox.artifact_registry.plugins.module_utils._home_fil
     TEMPORARY,
     FileProblem,
 )
-from ansible_collections.devbox.artifact_registry.plugins.module_utils._toml_edit import is_valid
+from ansible_collections.devbox.artifact_registry.plugins.module_utils._toml_read import is_valid
 
 
 def hold_lock(path: str, ready: multiprocessing.synchronize.Event) -> None:
@@ -82,25 +82,36 @@ def test_writers_of_ours_never_lose_an_update(poetry_dir: Path) -> None:
 
 
 def test_only_our_old_temporary_files_are_swept(poetry_dir: Path) -> None:
-    stale = {".auth.toml.devbox-0123456789abcdef", ".config.toml.devbox-0123456789abcdef"}
+    stale = {".auth.toml.devbox-0123456789abcdef", ".pyproject.toml.devbox-ffffffffffffffff"}
     kept = {
         "auth.toml",
         ".auth.toml.swp",
         ".auth.toml.devbox-0123456789abcdef.bak",
-        ".other.toml.devbox-0123456789abcdef",
+        "auth.toml.devbox-0123456789abcdef",
         ".auth.toml.devbox-0123456789ABCDEF",
     }
-    fresh = ".auth.toml.devbox-ffffffffffffffff"
-    for name in (*stale, *kept, fresh):
+    for name in (*stale, *kept):
         (poetry_dir / name).write_text("x")
-        if name != fresh:
-            os.utime(poetry_dir / name, (0, time.time() - 61))
     (poetry_dir / ".auth.toml.devbox-aaaaaaaaaaaaaaaa").symlink_to("/etc/hostname")
     (poetry_dir / ".auth.toml.devbox-bbbbbbbbbbbbbbbb").mkdir()
     with opened(poetry_dir) as directory:
         directory.sweep()
     left = set(names(poetry_dir))
-    assert left - {f".auth.toml.devbox-{letter * 16}" for letter in "ab"} == kept | {fresh}
+    assert left - {f".auth.toml.devbox-{letter * 16}" for letter in "ab"} == kept
+
+
+def test_what_is_written_into_the_replaced_file_in_that_moment_is_not_lost(poetry_dir: Path) -> None:
+    path = secret(poetry_dir, "a = 1\n")
+    with opened(poetry_dir) as directory:
+        before = directory.read("auth.toml", complete=is_valid, private=True)
+        with path.open("r+") as poetry:  # it opened the file before it was replaced
+            assert directory.replace("auth.toml", "a = 1\nours = 1\n", previous=before)
+            poetry.write("a = 1\ntheirs = 1\n")
+        late = directory.read("auth.toml", complete=is_valid, private=True)
+        assert late.text == "a = 1\ntheirs = 1\n"
+        assert directory.replace("auth.toml", f"{late.text}ours = 1\n", previous=late)
+        again = directory.read("auth.toml", complete=is_valid, private=True)
+    assert again.text == path.read_text() == "a = 1\ntheirs = 1\nours = 1\n"
 
 
 def test_an_empty_directory_goes_and_a_used_one_stays(poetry_dir: Path) -> None:

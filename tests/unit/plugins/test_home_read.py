@@ -24,7 +24,7 @@ from ansible_collections.devbox.artifact_registry.plugins.module_utils._home_fil
     ConfigDirectory,
     FileProblem,
 )
-from ansible_collections.devbox.artifact_registry.plugins.module_utils._toml_edit import is_valid
+from ansible_collections.devbox.artifact_registry.plugins.module_utils._toml_read import is_valid
 
 
 def make_link(path: Path) -> None:

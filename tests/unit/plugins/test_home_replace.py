@@ -22,7 +22,7 @@ from ansible_collections.devbox.artifact_registry.plugins.module_utils._home_fil
     FileProblem,
     Snapshot,
 )
-from ansible_collections.devbox.artifact_registry.plugins.module_utils._toml_edit import is_valid
+from ansible_collections.devbox.artifact_registry.plugins.module_utils._toml_read import is_valid
 
 me = os.geteuid()
 

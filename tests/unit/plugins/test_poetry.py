@@ -6,7 +6,6 @@ from __future__ import annotations
 import os
 import pwd
 import sys
-import types
 from pathlib import Path
 from typing import Any
 
@@ -16,38 +15,79 @@ from unit.plugins.homes import script
 from ansible_collections.devbox.artifact_registry.plugins.module_utils import _poetry
 from ansible_collections.devbox.artifact_registry.plugins.module_utils._poetry import PoetryProblem
 
-REPOSITORY = {"name": "private-repo", "publish_url": "https://h/p/r/", "ca_cert": None}
-KNOWN = ["cache-dir", "installer.max-workers", "virtualenvs.in-project"]
-
-
-@pytest.mark.parametrize(
-    ("ca_cert", "present", "expected"),
-    [
-        (None, True, {"repositories.url": "https://h/p/r/", "certificates.cert": None}),
-        ("/ca.pem", True, {"repositories.url": "https://h/p/r/", "certificates.cert": "/ca.pem"}),
-        ("/ca.pem", False, {"repositories.url": None, "certificates.cert": None}),
-    ],
-)
-def test_plan(ca_cert: str | None, present: bool, expected: dict[str, str | None]) -> None:
-    repository = {**REPOSITORY, "name": "a.b", "ca_cert": ca_cert}
-    plan = _poetry.plan([repository], {("virtualenvs", "in-project"): True}, present=present)
-    assert plan.pop(("virtualenvs", "in-project")) is (True if present else None)
-    assert {f"{path[0]}.{path[2]}": value for path, value in plan.items()} == expected
-    assert {path[1] for path in plan} == {"a.b"}
+KNOWN = [
+    "cache-dir",
+    "installer.max-workers",
+    "installer.no-binary",
+    "requests.max-retries",
+    "virtualenvs.in-project",
+]
 
 
 def test_the_interpreter_is_the_one_that_runs_poetry(
     poetry: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     python = str(poetry.parent / "python")
-    assert _poetry.find_interpreter(str(poetry)) == python
+    there = _poetry.Installation(python, None, None)
+    assert _poetry.find(str(poetry)) == there
     link = tmp_path / "poetry"
     link.symlink_to(poetry)
-    assert _poetry.find_interpreter(str(link)) == python
+    assert _poetry.find(str(link)) == there
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert _poetry.find_interpreter("poetry") == python
-    assert _poetry.find_interpreter("poetry2") is None
-    assert _poetry.find_interpreter(str(tmp_path / "missing")) is None
+    assert _poetry.find("poetry") == there
+    assert _poetry.find("poetry2") is None
+    assert _poetry.find(str(tmp_path / "missing")) is None
+
+
+def virtual_environment(poetry: Path, *, python: str, version: str) -> Path:
+    """Turn the directory around the script into a virtual environment that holds this Poetry."""
+    prefix = poetry.parent.parent
+    (prefix / "pyvenv.cfg").touch()
+    packages = prefix / "lib" / f"python{python}" / "site-packages"
+    (packages / f"poetry-{version}.dist-info").mkdir(parents=True)
+    return packages
+
+
+RUNNING = "{}.{}".format(*sys.version_info)
+
+
+@pytest.mark.parametrize(
+    ("python", "lent"),
+    [(RUNNING, True), ("2.7", False), (RUNNING + "1", False)],
+    ids=["same", "old", "other"],
+)
+def test_poetrys_packages_are_lent_to_the_same_python_only(
+    poetry: Path, monkeypatch: pytest.MonkeyPatch, python: str, lent: bool
+) -> None:
+    packages = virtual_environment(poetry, python=python, version="2.3.2")
+    monkeypatch.setattr(sys, "path", ["/elsewhere"])
+    found = _poetry.find(str(poetry))
+    assert found is not None
+    assert (found.packages, found.version) == (str(packages), (2, 3, 2))
+    assert _poetry.lend_packages(found) is _poetry.lend_packages(found) is lent
+    assert sys.path == [*([str(packages)] if lent else []), "/elsewhere"]
+
+
+def test_packages_that_others_can_change_are_not_lent(poetry: Path) -> None:
+    packages = virtual_environment(poetry, python=RUNNING, version="2.5.1")
+    packages.chmod(0o777)
+    with pytest.raises(PoetryProblem, match=f"^{packages} can be changed by others"):
+        _poetry.find(str(poetry))
+
+
+@pytest.mark.parametrize(
+    ("version", "refused"),
+    [((1, 8, 5), True), ((2, 3, 2), True), ((2, 4), False), ((2, 5, 1), False), (None, False)],
+)
+def test_a_dot_in_a_name_needs_a_new_poetry(version: tuple[int, ...] | None, refused: bool) -> None:
+    _poetry.check_names(["a-b"], version)
+    if not refused:
+        _poetry.check_names(["a.b"], version)
+        return
+    with pytest.raises(
+        PoetryProblem, match=r"found the name 'a\.b' and Poetry [\d.]+\n  allowed: .* 2\.4\.0"
+    ):
+        _poetry.check_names(["a-b", "a.b"], version)
 
 
 @pytest.mark.parametrize(
@@ -56,20 +96,20 @@ def test_the_interpreter_is_the_one_that_runs_poetry(
 def test_what_is_no_python_script_is_not_run(tmp_path: Path, first: str) -> None:
     path = script(tmp_path / "poetry", first)
     with pytest.raises(PoetryProblem) as caught:
-        _poetry.find_interpreter(str(path))
+        _poetry.find(str(path))
     expected = f"{path} is not Poetry's own script (a Python script); name the right one in option poetry"
     assert str(caught.value) == expected
 
 
 def test_a_directory_is_no_poetry(tmp_path: Path) -> None:
     with pytest.raises(PoetryProblem, match=f"^{tmp_path}: Is a directory; name Poetry's own script"):
-        _poetry.find_interpreter(str(tmp_path))
+        _poetry.find(str(tmp_path))
 
 
 def test_a_poetry_whose_python_is_gone_has_to_be_installed_again(poetry: Path) -> None:
     (poetry.parent / "python").unlink()
     with pytest.raises(PoetryProblem, match=r"No such file or directory; install Poetry again$"):
-        _poetry.find_interpreter(str(poetry))
+        _poetry.find(str(poetry))
 
 
 @pytest.mark.parametrize("place", ["poetry", "."])
@@ -77,32 +117,14 @@ def test_what_others_can_change_is_not_run(poetry: Path, place: str) -> None:
     path = poetry.parent / place
     path.chmod(0o777)
     with pytest.raises(PoetryProblem, match=f"^{path} can be changed by others"):
-        _poetry.find_interpreter(str(poetry))
+        _poetry.find(str(poetry))
 
 
 @pytest.mark.parametrize("place", ["poetry", "."])
 def test_what_belongs_to_another_user_is_not_run(poetry: Path, nobody: pwd.struct_passwd, place: str) -> None:
     os.chown(poetry.parent / place, nobody.pw_uid, nobody.pw_gid)
     with pytest.raises(PoetryProblem, match="can be changed by others than 0: not run"):
-        _poetry.find_interpreter(str(poetry))
-
-
-@pytest.fixture
-def installed_poetry(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A Poetry that knows three settings."""
-
-    class ConfigCommand:
-        unique_config_values = {  # noqa: RUF012 - as in Poetry
-            "virtualenvs.in-project": (lambda text: text in {"true", "false"}, lambda text: text == "true"),
-            "installer.max-workers": (str.isdigit, int),
-            "cache-dir": (lambda text: True, lambda text: text),
-        }
-
-    module = types.ModuleType("poetry.console.commands.config")
-    vars(module)["ConfigCommand"] = ConfigCommand
-    for name in ("poetry", "poetry.console", "poetry.console.commands"):
-        monkeypatch.setitem(sys.modules, name, types.ModuleType(name))
-    monkeypatch.setitem(sys.modules, module.__name__, module)
+        _poetry.find(str(poetry))
 
 
 @pytest.mark.usefixtures("installed_poetry")
@@ -113,6 +135,7 @@ def installed_poetry(monkeypatch: pytest.MonkeyPatch) -> None:
         ({"virtualenvs": {"in-project": True}}, {("virtualenvs", "in-project"): True}),
         ({"virtualenvs.in-project": "false"}, {("virtualenvs", "in-project"): False}),
         ({"installer.max-workers": 4}, {("installer", "max-workers"): 4}),
+        ({"installer.no-binary": ["a", "b"]}, {("installer", "no-binary"): ["a", "b"]}),
         (
             {"installer": {"max-workers": "4"}, "cache-dir": "/x"},
             {("installer", "max-workers"): 4, ("cache-dir",): "/x"},
@@ -141,9 +164,49 @@ def test_settings_get_poetrys_types(settings: dict[str, Any], typed: dict[tuple[
         ),
         ({"virtualenvs.in-project": 1}, "virtualenvs.in-project: this Poetry does not accept '1'"),
         ({"cache-dir": None}, "cache-dir: found nothing; give it a value, or leave it out"),
+        ({"requests.max-retries": "many"}, "requests.max-retries: this Poetry does not accept 'many'"),
+        ({"cache-dir": {}}, "cache-dir: this Poetry does not accept '{}'"),
+        (
+            {"installer": {"max-workers": 4}, "installer.max-workers": 5},
+            "installer.max-workers: found a second time; give it once",
+        ),
+        ({"http-basic.x.password": "p"}, "http-basic.x.password: no setting; use the option credentials"),
+        (
+            {"repositories": {"x": {"url": "u"}}},
+            "repositories.x.url: no setting; use the option repositories",
+        ),
+        (
+            {"installer.build-config-settings.x": {"CC": "gcc"}},
+            "installer.build-config-settings.x: this Poetry has no such setting; it came with Poetry 2.1",
+        ),
     ],
 )
 def test_settings_that_poetry_would_refuse(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(PoetryProblem) as caught:
         _poetry.typed_settings(settings)
     assert str(caught.value) == f"settings.{message}"
+
+
+@pytest.mark.usefixtures("installed_poetry")
+def test_all_settings_that_poetry_would_refuse_are_named_at_once() -> None:
+    with pytest.raises(PoetryProblem) as caught:
+        _poetry.typed_settings({"zzz": 1, "virtualenvs.in-project": 7})
+    assert [line.partition(":")[0] for line in str(caught.value).splitlines()] == [
+        "settings.zzz",
+        "settings.virtualenvs.in-project",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("settings", "paths"),
+    [
+        ({"a": {"b": 1}, "c.d": 2}, ["a/b", "c/d"]),
+        (
+            {"installer": {"build-config-settings": {"My_Pkg": {"CC": "gcc"}}}},
+            ["installer/build-config-settings/my-pkg"],
+        ),
+        ({"installer.build-config-settings.a.b": {"CC": "gcc"}}, ["installer/build-config-settings/a-b"]),
+    ],
+)
+def test_the_settings_of_a_packages_build_are_one_value(settings: dict[str, Any], paths: list[str]) -> None:
+    assert ["/".join(path) for path, _value in _poetry.flattened(settings)] == paths

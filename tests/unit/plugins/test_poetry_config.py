@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""poetry_config: its documentation, what it does to files, what it reports."""
+"""poetry_config: its documentation, the four steps for every option, what it reports, what it refuses."""
 
 from __future__ import annotations
 
 import json
 import os
 import pwd
-import types
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,12 +14,16 @@ from typing import Any
 import pytest
 import yaml
 
-from ansible_collections.devbox.artifact_registry.plugins.module_utils import _poetry
-from ansible_collections.devbox.artifact_registry.plugins.module_utils._poetry_files import update_config
+from ansible_collections.devbox.artifact_registry.plugins.doc_fragments import users as users_fragment
+from ansible_collections.devbox.artifact_registry.plugins.module_utils import _configure, _home_file, _users
 from ansible_collections.devbox.artifact_registry.plugins.modules import poetry_config
 
-REPOSITORY = {"name": "private-repo", "publish_url": "https://h/p/r/", "ca_cert": None}
-REGISTERED = '[repositories.private-repo]\nurl = "https://h/p/r/"\n'
+Run = Callable[..., dict[str, Any]]
+
+URL = "https://europe-west1-python.pkg.dev/my-project/python/"
+REPOSITORY = {"name": "private-repo", "url": URL}
+REGISTERED = f'[repositories.private-repo]\nurl = "{URL}"\n'
+PARTNER = {"name": "partner", "username": "dev", "password": "hunter2"}
 
 
 def documented(options: dict[str, Any]) -> dict[str, Any]:
@@ -38,46 +42,295 @@ def documented(options: dict[str, Any]) -> dict[str, Any]:
     return spec
 
 
+def without_no_log(spec: dict[str, Any]) -> dict[str, Any]:
+    """An argument specification without what is no matter of the documentation."""
+    return {
+        name: {
+            key: without_no_log(value) if key == "options" else value
+            for key, value in option.items()
+            if key != "no_log"
+        }
+        for name, option in spec.items()
+    }
+
+
 def test_the_documented_options_are_those_of_the_module() -> None:
-    assert documented(yaml.safe_load(poetry_config.DOCUMENTATION)["options"]) == poetry_config.ARGUMENTS
+    shared = yaml.safe_load(users_fragment.ModuleDocFragment.DOCUMENTATION)["options"]
+    own = yaml.safe_load(poetry_config.DOCUMENTATION)["options"]
+    assert documented({**shared, **own}) == without_no_log(poetry_config.ARGUMENTS)
 
 
-def test_the_examples_use_documented_options_only() -> None:
-    for task in yaml.safe_load(poetry_config.EXAMPLES):
-        arguments = task["devbox.artifact_registry.poetry_config"]
-        assert arguments.keys() <= poetry_config.ARGUMENTS.keys()
-        for repository in arguments["repositories"]:
-            assert repository.keys() <= poetry_config.ARGUMENTS["repositories"]["options"].keys()
+class Ended(Exception):
+    """The module has answered."""
 
 
-def update(directory: Path, *, check: bool = False, present: bool = True) -> dict[str, str]:
-    changes = _poetry.plan([REPOSITORY], {}, present=present)
-    return update_config(str(directory), home=str(directory.parents[1]), changes=changes, check=check)
+class FakeModule:
+    """What the module uses of AnsibleModule."""
+
+    params: dict[str, Any]
+    check_mode = False
+    _diff = True
+    warnings: list[str]
+
+    def __init__(self, **_options: object) -> None:
+        FakeModule.warnings = []
+
+    def warn(self, message: str) -> None:
+        self.warnings.append(message)
+
+    def fail_json(self, **result: Any) -> None:
+        raise Ended({"failed": True, **result})
+
+    def exit_json(self, **result: Any) -> None:
+        raise Ended(result)
 
 
-def test_four_steps_check_run_check_run(poetry_dir: Path) -> None:
-    path = poetry_dir / "config.toml"
-    path.write_text("# mine\n")
-    after = f"# mine\n\n{REGISTERED}"
-    assert update(poetry_dir, check=True) == {"before": "# mine\n", "after": after}
-    assert path.read_text() == "# mine\n"
-    assert update(poetry_dir) == {"before": "# mine\n", "after": after}
-    assert path.read_text() == after
-    info = path.stat()
-    assert update(poetry_dir, check=True) == update(poetry_dir) == {"before": after, "after": after}
-    assert (path.stat().st_mtime_ns, path.stat().st_ino) == (info.st_mtime_ns, info.st_ino), "not written"
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, poetry: Path, dev: pwd.struct_passwd, installed_poetry: None) -> Run:
+    """Run the module for the user of this test; Poetry's packages are importable."""
+
+    def getpwnam(name: str) -> pwd.struct_passwd:
+        if name not in ("dev", "root"):
+            raise KeyError(name)
+        return dev
+
+    monkeypatch.setattr(poetry_config, "AnsibleModule", FakeModule)
+    monkeypatch.setattr(_configure._poetry, "lend_packages", lambda _found: True)
+    monkeypatch.setattr(_configure._poetry, "version", lambda: (2, 5, 1))
+    monkeypatch.setattr(_users.pwd, "getpwnam", getpwnam)
+
+    def run(*, check: bool = False, **params: Any) -> dict[str, Any]:
+        defaults = {name: spec.get("default") for name, spec in poetry_config.ARGUMENTS.items()}
+        FakeModule.params = {**defaults, "users": ["dev"], "poetry": str(poetry), **params}
+        FakeModule.check_mode = check
+        with pytest.raises(Ended) as caught:
+            poetry_config.main()
+        result: dict[str, Any] = caught.value.args[0]
+        json.dumps(result)
+        return result
+
+    return run
 
 
-def test_a_user_without_a_configuration_gets_one_and_loses_it_again(home: Path) -> None:
+@pytest.fixture
+def config(poetry_dir: Path) -> Path:
+    return poetry_dir / "config.toml"
+
+
+@pytest.fixture
+def auth(poetry_dir: Path) -> Path:
+    """The user's auth.toml, with a foreign entry."""
+    path = poetry_dir / "auth.toml"
+    path.write_text("# mine\n[http-basic.mine]\nusername = 'me'\npassword = 'canary'\n")
+    path.chmod(0o600)
+    return path
+
+
+MINE = "# head\ncache-dir = '/mine' # why\n\n[repositories.mine]\nurl = 'https://example.com/'\n"
+
+# arguments -> the dotted keys that change, and what the files hold then beside the user's own
+OPTIONS: dict[str, tuple[dict[str, Any], list[str], dict[str, Any]]] = {
+    "repositories by url": (
+        {"repositories": [REPOSITORY]},
+        ["repositories.private-repo.url"],
+        {"repositories": {"private-repo": {"url": URL}}},
+    ),
+    "repositories by project": (
+        {
+            "repositories": [
+                {"name": "a", "project": "my-project", "location": "europe-west1", "repository": "python"},
+                {"name": "b", "project": "my-project", "location": "us"},
+            ]
+        },
+        ["repositories.a.url", "repositories.b.url"],
+        {
+            "repositories": {
+                "a": {"url": URL},
+                "b": {"url": "https://us-python.pkg.dev/my-project/b/"},
+            }
+        },
+    ),
+    "certificates": (
+        {"repositories": [{**REPOSITORY, "ca_cert": "/ca.pem", "client_cert": "/me.pem"}]},
+        [
+            "certificates.private-repo.cert",
+            "certificates.private-repo.client-cert",
+            "repositories.private-repo.url",
+        ],
+        {
+            "repositories": {"private-repo": {"url": URL}},
+            "certificates": {"private-repo": {"cert": "/ca.pem", "client-cert": "/me.pem"}},
+        },
+    ),
+    "settings": (
+        {"settings": {"virtualenvs": {"in-project": True}, "installer.max-workers": 4, "cache-dir": "/ours"}},
+        ["cache-dir", "installer.max-workers", "virtualenvs.in-project"],
+        {"cache-dir": "/ours", "virtualenvs": {"in-project": True}, "installer": {"max-workers": 4}},
+    ),
+    "a list": (
+        {"settings": {"installer": {"no-binary": ["numpy", "scipy"]}}},
+        ["installer.no-binary"],
+        {"installer": {"no-binary": ["numpy", "scipy"]}},
+    ),
+    "http-basic": (
+        {"credentials": [PARTNER]},
+        ["http-basic.partner.password", "http-basic.partner.username"],
+        {"http-basic": {"partner": {"username": "dev", "password": "hunter2"}}},
+    ),
+    "pypi-token": (
+        {"credentials": [{"name": "pypi", "token": "pypi-hunter2"}]},
+        ["pypi-token.pypi"],
+        {"pypi-token": {"pypi": "pypi-hunter2"}},
+    ),
+    "other hosts": (
+        {"repositories": [{"name": "x", "url": "https://example.com/a/b/"}], "allow_other_hosts": True},
+        ["repositories.x.url"],
+        {"repositories": {"x": {"url": "https://example.com/a/b/"}}},
+    ),
+    "state absent": (
+        {"repositories": [{"name": "mine", "url": URL}], "settings": {"cache-dir": None}, "state": "absent"},
+        ["cache-dir", "repositories.mine.url"],
+        {"cache-dir": None, "repositories": None},
+    ),
+    "state absent, credentials": (
+        {"credentials": [{"name": "mine"}], "state": "absent"},
+        ["http-basic.mine.password", "http-basic.mine.username"],
+        {"http-basic": None},
+    ),
+    "purge repositories": (
+        {"repositories": [REPOSITORY], "purge": ["repositories"]},
+        ["repositories.mine.url", "repositories.private-repo.url"],
+        {"repositories": {"private-repo": {"url": URL}, "mine": None}},
+    ),
+    "purge settings": ({"purge": ["settings", "certificates"]}, ["cache-dir"], {"cache-dir": None}),
+    "purge credentials": (
+        {"purge": ["credentials"]},
+        ["http-basic.mine.password", "http-basic.mine.username"],
+        {"http-basic": None},
+    ),
+}
+
+
+def merged(tree: dict[str, Any], ours: dict[str, Any]) -> dict[str, Any]:
+    """Ours on top of a tree; None takes out."""
+    result = dict(tree)
+    for key, value in ours.items():
+        if value is None:
+            result.pop(key, None)
+        else:
+            result[key] = merged(result.get(key, {}), value) if isinstance(value, dict) else value
+    return result
+
+
+@pytest.mark.parametrize(("params", "keys", "ours"), OPTIONS.values(), ids=OPTIONS.keys())
+def test_four_steps_for_every_option(
+    run: Run, config: Path, auth: Path, params: dict[str, Any], keys: list[str], ours: dict[str, Any]
+) -> None:
+    config.write_text(MINE)
+
+    def texts() -> list[str]:
+        return [path.read_text() if path.exists() else "" for path in (config, auth)]
+
+    def values() -> dict[str, Any]:
+        return merged(*(tomllib.loads(text) for text in texts()))
+
+    before, held = texts(), values()
+    predicted = run(check=True, **params)
+    assert texts() == before, "check mode writes nothing"
+    done = run(**params)
+    assert done == predicted
+    assert done["users"]["dev"]["changes"] == keys
+    assert done["changed"] is done["users"]["dev"]["changed"] is True
+    assert done["diff"]
+    assert values() == merged(held, ours)
+    infos = [path.stat().st_ino for path in (config, auth) if path.exists()]
+    for check in (True, False):
+        again = run(check=check, **params)
+        assert (again["changed"], again["users"]["dev"]["changes"], again["diff"]) == (False, [], [])
+    assert [path.stat().st_ino for path in (config, auth) if path.exists()] == infos, "not written again"
+    for secret in ("hunter2", "canary"):
+        assert secret not in json.dumps([predicted, done, again])
+
+
+def test_what_is_removed_again_leaves_the_users_own_bytes(run: Run, config: Path, auth: Path) -> None:
+    config.write_text(MINE)
+    before = [config.read_bytes(), auth.read_bytes()]
+    declared: dict[str, Any] = {
+        "repositories": [{**REPOSITORY, "ca_cert": "/ca.pem"}],
+        "settings": {"virtualenvs.in-project": True},
+        "credentials": [PARTNER],
+    }
+    assert run(**declared)["changed"] is True
+    assert run(**declared, state="absent")["changed"] is True
+    assert [config.read_bytes(), auth.read_bytes()] == before
+
+
+def test_a_user_without_a_configuration_gets_one_and_loses_it_again(run: Run, home: Path) -> None:
     directory = home / ".config" / "pypoetry"
-    assert update(directory, check=True) == {"before": "", "after": REGISTERED}
-    assert os.listdir(home) == []
-    assert update(directory, present=False) == {"before": "", "after": ""}
-    assert os.listdir(home) == [], "nothing to remove, nothing made"
-    assert update(directory) == {"before": "", "after": REGISTERED}
-    assert (directory / "config.toml").stat().st_mode & 0o777 == 0o600
-    assert update(directory, present=False) == {"before": REGISTERED, "after": ""}
+    assert run(repositories=[REPOSITORY], check=True)["changed"] is True
+    assert run(repositories=[REPOSITORY], state="absent")["changed"] is False
+    assert run()["changed"] is False
+    assert os.listdir(home) == [], "nothing is made where nothing is to be written"
+    assert run(repositories=[REPOSITORY])["changed"] is True
+    assert (directory / "config.toml").read_text() == REGISTERED
+    assert os.listdir(directory) == ["config.toml"]
+    modes = [path.stat().st_mode & 0o777 for path in (home / ".config", directory, directory / "config.toml")]
+    assert modes == [0o700, 0o700, 0o600]
+    assert run(repositories=[REPOSITORY], state="absent")["changed"] is True
     assert not directory.exists()
+
+
+def test_an_absolute_directory(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    done = run(repositories=[REPOSITORY], config_dir=str(tmp_path / "elsewhere" / "poetry"))
+    path = tmp_path / "elsewhere" / "poetry" / "config.toml"
+    assert done["users"]["dev"]["config_file"] == str(path)
+    assert path.read_text() == REGISTERED
+
+
+def link_directory(home: Path, target: Path) -> None:
+    (home / ".config").mkdir()
+    (home / ".config" / "pypoetry").symlink_to(target)
+
+
+def link_files(home: Path, target: Path) -> None:
+    (home / ".config" / "pypoetry").mkdir(parents=True)
+    for name in ("config.toml", "auth.toml"):
+        (home / ".config" / "pypoetry" / name).symlink_to(target / name)
+
+
+@pytest.mark.parametrize("link", [link_directory, link_files])
+def test_links_of_a_dotfile_manager_are_followed_only_when_asked(
+    run: Run, home: Path, link: Callable[[Path, Path], None]
+) -> None:
+    dotfiles = home / "dotfiles" / "poetry"
+    dotfiles.mkdir(parents=True)
+    (dotfiles / "config.toml").write_text("# mine\n")
+    link(home, dotfiles)
+    declared: dict[str, Any] = {"repositories": [REPOSITORY], "credentials": [PARTNER]}
+    refused = run(**declared)
+    assert refused["failed"]
+    assert "is a symbolic link or not a directory: refused" in refused["msg"]
+    for step, check in enumerate((True, False, True, False)):
+        assert run(**declared, symlink="follow", check=check)["changed"] is (step < 2)
+    assert (dotfiles / "config.toml").read_text() == f"# mine\n\n{REGISTERED}"
+    assert (dotfiles / "auth.toml").stat().st_mode & 0o777 == 0o600
+    assert sorted(os.listdir(dotfiles)) == ["auth.toml", "config.toml"]
+    assert (home / ".config" / "pypoetry" / "config.toml").resolve() == dotfiles / "config.toml"
+
+
+@pytest.mark.parametrize("link", [link_directory, link_files])
+def test_a_link_out_of_the_home_is_never_followed(
+    run: Run, home: Path, tmp_path: Path, link: Callable[[Path, Path], None]
+) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    link(home, outside)
+    for check in (True, False):
+        result = run(repositories=[REPOSITORY], symlink="follow", check=check)
+        assert result["failed"]
+        assert f"outside of {home}: refused" in result["msg"]
+    assert os.listdir(outside) == []
 
 
 def spoil_text(path: Path) -> None:
@@ -97,7 +350,10 @@ def spoil_link(path: Path) -> None:
     [
         (
             spoil_text,
-            "PATH: invalid TOML: Unexpected character: '\\n' at line 2 col 2; repair it, or move it away",
+            (
+                "PATH: invalid TOML: Expected ']' at the end of a table declaration (at line 2, column 3);"
+                " repair it, or move it away"
+            ),
         ),
         (
             spoil_table,
@@ -107,133 +363,122 @@ def spoil_link(path: Path) -> None:
         (Path.mkdir, "PATH is not a regular file; move it away: mv PATH PATH.old"),
     ],
 )
-def test_a_file_that_cannot_be_used_stays_as_it_is(
-    poetry_dir: Path, monkeypatch: pytest.MonkeyPatch, spoil: Callable[[Path], None], failure: str
+def test_a_file_that_cannot_be_used_stays_as_it_is_and_the_user_is_named(
+    run: Run, config: Path, monkeypatch: pytest.MonkeyPatch, spoil: Callable[[Path], None], failure: str
 ) -> None:
-    from ansible_collections.devbox.artifact_registry.plugins.module_utils import _home_file
-
     monkeypatch.setattr(_home_file, "SETTLE_SECONDS", 0.1)
-    path = poetry_dir / "config.toml"
-    spoil(path)
-    before = (path.is_symlink(), path.is_file() and path.read_text())
+    spoil(config)
+    before = (config.is_symlink(), config.is_file() and config.read_text())
     for check in (True, False):
-        assert update(poetry_dir, check=check) == {"failure": failure.replace("PATH", str(path))}
-    assert (path.is_symlink(), path.is_file() and path.read_text()) == before
-    assert os.listdir(poetry_dir) == ["config.toml"]
+        result = run(repositories=[REPOSITORY], check=check)
+        assert result["msg"] == f"user dev: {failure}".replace("PATH", str(config))
+        assert result["users"]["dev"]["failure"] == failure.replace("PATH", str(config))
+    assert (config.is_symlink(), config.is_file() and config.read_text()) == before
+    assert os.listdir(config.parent) == ["config.toml"]
 
 
-class Ended(Exception):
-    """The module has answered."""
+def test_the_module_reports_paths_urls_and_a_diff(run: Run, home: Path) -> None:
+    directory = f"{home}/.config/pypoetry"
+    done = run(repositories=[REPOSITORY])
+    own = {"name": "private-repo", "publish_url": URL, "index_url": f"{URL}simple/"}
+    assert done["repositories"] == [own]
+    assert done["users"]["dev"] == {
+        "changed": True,
+        "changes": ["repositories.private-repo.url"],
+        "config_file": f"{directory}/config.toml",
+        "auth_file": f"{directory}/auth.toml",
+        "repositories": [own],
+    }
+    assert done["diff"] == [
+        {
+            "before_header": f"{directory}/config.toml",
+            "after_header": f"{directory}/config.toml",
+            "before": "",
+            "after": f'repositories.private-repo.url = "{URL}"\n',
+        }
+    ]
 
 
-class FakeModule:
-    """What main() uses of AnsibleModule."""
-
-    params: dict[str, Any]
-    check_mode = False
-
-    def __init__(self, **_options: object) -> None:
-        self.warnings: list[str] = []
-
-    def warn(self, message: str) -> None:
-        self.warnings.append(message)
-
-    def fail_json(self, **result: Any) -> None:
-        raise Ended({"failed": True, **result})
-
-    def exit_json(self, **result: Any) -> None:
-        raise Ended(result)
+def test_secrets_of_the_user_are_not_in_the_result(run: Run, config: Path, auth: Path) -> None:
+    foreign = '# pass: canary\n[repositories.mine]\nurl = "https://dev:canary@ex/2\'x@example.com/simple/"\n'
+    config.write_text(f"{foreign}\n[http-basic.x]\nusername = 'u'\npassword = 'canary'\n")
+    done = run(repositories=[REPOSITORY], credentials=[{**PARTNER, "name": "mine"}])
+    assert "canary" not in json.dumps(done)
+    shown = "".join(diff["after"] for diff in done["diff"])
+    assert 'repositories.mine.url = "https://***@example.com/simple/"' in shown
+    assert "http-basic.mine.password = *** (another one)" in shown
+    assert config.read_text().startswith(foreign)
 
 
-@pytest.fixture
-def run(
-    monkeypatch: pytest.MonkeyPatch, poetry: Path, dev: pwd.struct_passwd
-) -> Callable[..., dict[str, Any]]:
-    """Run the module as it runs after the respawn, for the user of this test."""
-
-    def getpwnam(name: str) -> pwd.struct_passwd:
-        if name != "dev":
-            raise KeyError(name)
-        return dev
-
-    monkeypatch.setattr(poetry_config, "AnsibleModule", FakeModule)
-    monkeypatch.setattr(poetry_config, "has_respawned", lambda: True)
-    monkeypatch.setattr(
-        poetry_config, "pwd", types.SimpleNamespace(getpwnam=getpwnam, struct_passwd=pwd.struct_passwd)
-    )
-
-    def run(*, check: bool = False, **params: Any) -> dict[str, Any]:
-        defaults = {name: spec.get("default") for name, spec in poetry_config.ARGUMENTS.items()}
-        FakeModule.params = {**defaults, "users": ["dev"], "poetry": str(poetry), **params}
-        FakeModule.check_mode = check
-        with pytest.raises(Ended) as caught:
-            poetry_config.main()
-        result: dict[str, Any] = caught.value.args[0]
-        json.dumps(result)
-        return result
-
-    return run
-
-
-URL = "https://europe-west1-python.pkg.dev/my-project/python/"
-DECLARED = [{"name": "private-repo", "url": URL, "project": None, "ca_cert": "/ca.pem"}]
+BAD: dict[str, tuple[dict[str, Any], str]] = {
+    "unknown user": (
+        {"users": ["dev", "ghost"]},
+        "users[1]: found 'ghost', unknown on this machine\n  allowed: existing users",
+    ),
+    "root": (
+        {"users": ["root"]},
+        "users[0]: found 'root'\n  allowed: ordinary users; root only with allow_root: true",
+    ),
+    "no users": ({"users": []}, "users: found []\n  allowed: a list with one or more names of users"),
+    "repository": ({"repositories": [{"name": "a b", "url": URL}]}, "repositories[0].name: found 'a b'"),
+    "repositories and credentials at once": (
+        {"repositories": [{"name": "a b", "url": URL}], "credentials": [{"name": "x"}]},
+        "repositories[0].name: found 'a b'\n",
+    ),
+    "purge of what is absent": (
+        {"state": "absent", "purge": ["settings"]},
+        "purge: found settings together with state: absent\n  allowed: state: present",
+    ),
+    "a setting without Poetry": (
+        {"settings": {"cache-dir": "/x"}, "poetry": "/nowhere/poetry"},
+        "there is no /nowhere/poetry; run the role poetry first, or set option poetry",
+    ),
+    "an unknown setting": (
+        {"settings": {"virtualenvs.in_project": True}},
+        "settings.virtualenvs.in_project: this Poetry has no such setting; did you mean virtualenvs.in-pro",
+    ),
+}
 
 
-def test_the_module_reports_paths_urls_and_a_diff(run: Callable[..., dict[str, Any]], home: Path) -> None:
-    path = f"{home}/.config/pypoetry/config.toml"
-    predicted = run(repositories=DECLARED, check=True)
-    done = run(repositories=DECLARED)
-    assert predicted == done
-    assert done["changed"] is True
-    assert done["users"] == {"dev": {"changed": True, "path": path}}
-    assert done["repositories"][0]["index_url"] == f"{URL}simple/"
-    (diff,) = done["diff"]
-    assert (diff["before"], diff["after"]) == ("", Path(path).read_text())
-    again = run(repositories=DECLARED)
-    assert (again["changed"], again["diff"]) == (False, [])
-
-
-def test_passwords_in_urls_of_the_user_are_not_in_the_diff(
-    run: Callable[..., dict[str, Any]], poetry_dir: Path
-) -> None:
-    foreign = '[repositories.mine]\nurl = "https://dev:hun@ter/2\'x@example.com/simple/"\n'
-    (poetry_dir / "config.toml").write_text(foreign)
-    done = run(repositories=DECLARED)
-    assert "https://***@example.com/simple/" in done["diff"][0]["after"]
-    assert not any(part in str(done) for part in ("hun", "ter/2", "'x"))
-    assert (poetry_dir / "config.toml").read_text().startswith(foreign)
-
-
-@pytest.mark.parametrize(
-    ("params", "message"),
-    [
-        (
-            {"users": ["dev", "ghost"]},
-            "users[1]: found 'ghost', unknown on this machine\n  allowed: existing users",
-        ),
-        (
-            {"users": ["root"]},
-            "users[0]: found 'root'\n  allowed: ordinary users; root only with allow_root: true",
-        ),
-        ({"repositories": [{"name": "a b", "url": URL}]}, "repositories[0].name: found 'a b'"),
-        ({"poetry": "/nowhere/poetry"}, "there is no /nowhere/poetry; run the role poetry first"),
-    ],
-)
+@pytest.mark.parametrize(("params", "message"), BAD.values(), ids=BAD.keys())
 def test_bad_input_fails_before_any_change(
-    run: Callable[..., dict[str, Any]], home: Path, params: dict[str, Any], message: str
+    run: Run, home: Path, params: dict[str, Any], message: str
 ) -> None:
-    result = run(**{"repositories": DECLARED, **params})
-    assert result["failed"]
-    assert result["msg"].startswith(message)
+    for check in (True, False):
+        result = run(check=check, **{"repositories": [REPOSITORY], **params})
+        if check and "poetry" in params:
+            continue  # only a warning: Poetry may be installed by then
+        assert result["failed"]
+        assert result["msg"].startswith(message)
     assert os.listdir(home) == []
 
 
-def test_a_failure_names_the_user(run: Callable[..., dict[str, Any]], poetry_dir: Path) -> None:
-    (poetry_dir / "config.toml").mkdir()
-    result = run(repositories=DECLARED)
-    assert result["msg"].startswith(f"user dev: {poetry_dir}/config.toml is not a regular file; move it away")
+def test_check_mode_before_poetry_is_installed_predicts_all_the_same(run: Run, home: Path) -> None:
+    declared: dict[str, Any] = {"repositories": [REPOSITORY], "settings": {"cache-dir": "/x"}}
+    result = run(**declared, poetry="/nowhere/poetry", check=True)
+    assert result["users"]["dev"]["changes"] == ["cache-dir", "repositories.private-repo.url"]
+    assert FakeModule.warnings == [
+        (
+            "there is no /nowhere/poetry; run the role poetry first, or set option poetry;"
+            " the settings were not checked"
+        )
+    ]
+    assert run(**declared)["users"] == result["users"]
 
 
-def test_check_mode_before_poetry_is_installed_predicts_a_change(run: Callable[..., dict[str, Any]]) -> None:
-    result = run(repositories=DECLARED, poetry="/nowhere/poetry", check=True)
-    assert result["changed"] is True
+def test_the_user_that_the_task_runs_as_is_the_default(
+    run: Run, monkeypatch: pytest.MonkeyPatch, dev: pwd.struct_passwd, home: Path
+) -> None:
+    monkeypatch.setattr(_users.pwd, "getpwuid", lambda _uid: dev)
+    assert run(users=None, repositories=[REPOSITORY])["changed"] is True
+    assert (home / ".config" / "pypoetry" / "config.toml").exists()
+
+
+def test_root_is_no_default(
+    run: Run, monkeypatch: pytest.MonkeyPatch, dev: pwd.struct_passwd, home: Path
+) -> None:
+    root = pwd.struct_passwd(("root", *dev[1:]))
+    monkeypatch.setattr(_users.pwd, "getpwuid", lambda _uid: root)
+    assert "root only with allow_root: true" in run(users=None, repositories=[REPOSITORY])["msg"]
+    assert os.listdir(home) == []
+    assert run(users=None, allow_root=True, repositories=[REPOSITORY])["changed"] is True

@@ -3,23 +3,17 @@
 
 from __future__ import annotations
 
-import re
 import tomllib
-from typing import Any
 
 import pytest
-import tomlkit
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from ansible_collections.devbox.artifact_registry.plugins.module_utils._toml_edit import (
     REMOVE,
     Changes,
     EditFailed,
     edit,
-    is_valid,
-    values,
 )
+from ansible_collections.devbox.artifact_registry.plugins.module_utils._toml_read import is_valid
 
 OURS: Changes = {
     ("http-basic", "private-repo", "username"): "u",
@@ -31,7 +25,7 @@ ENTRY = '[http-basic.private-repo]\nusername = "u"\npassword = "p"\n'
 SET = {
     "nothing": ("", ENTRY),
     "only a comment": ("# mine\n", f"# mine\n\n{ENTRY}"),
-    "no newline at the end": ("a = 1", f"a = 1\n{ENTRY}"),
+    "no newline at the end": ("a = 1", f"a = 1\n\n{ENTRY}"),
     "other tables": (
         '# head\n[repositories.x]  # why\nurl = "1"\n\n# tail\n',
         f'# head\n[repositories.x]  # why\nurl = "1"\n\n# tail\n\n{ENTRY}',
@@ -46,7 +40,7 @@ SET = {
     ),
     "an inline table": (
         'http-basic = {a = {username = "x"}} # one line\n',
-        'http-basic = {a = {username = "x"},private-repo = {username = "u", password = "p"}} # one line\n',
+        'http-basic = {a = {username = "x"}, private-repo = {username = "u", password = "p"}} # one line\n',
     ),
     "our inline table": (
         '[http-basic]\nprivate-repo = {username="u", password="old"} # d\n',
@@ -67,6 +61,17 @@ SET = {
     "tables out of order": (
         "[http-basic.private-repo]\nusername='x'\n[other]\nz=1\n[http-basic.b]\nusername='y'\n",
         f"{ENTRY.replace('username = ', 'username=')}[other]\nz=1\n[http-basic.b]\nusername='y'\n",
+    ),
+    "dotted keys at the top": (
+        "http-basic.a.username = 'x' # c\n\n[z]\n",
+        (
+            "http-basic.a.username = 'x' # c\n"
+            'http-basic.private-repo.username = "u"\nhttp-basic.private-repo.password = "p"\n\n[z]\n'
+        ),
+    ),
+    "an indented table": (
+        "[http-basic]\n  [http-basic.private-repo]\n    username = 'x'\n",
+        '[http-basic]\n  [http-basic.private-repo]\n    username = "u"\n    password = "p"\n',
     ),
     "an array of tables": (
         '[[plugins]]\nname = "a"\n[[plugins]]\nname = "b"\n',
@@ -152,14 +157,26 @@ REFUSED = {
         "http-basic.private-repo is not a table; remove it or make it one",
     ),
     "an array of tables": ("[[http-basic]]\na = 1\n", "http-basic is not a table; remove it or make it one"),
-    "a table twice": ("[a]\nx = 1\n\n[a]\ny = 2\n", 'invalid TOML: Key "a" already exists. at line 5 col 0'),
-    "a key twice": ("a = 1\na = 2\n", 'invalid TOML: Key "a" already exists. at line 2 col 0'),
-    "an unclosed header": ("a = 1\n[b\n", "invalid TOML: Unexpected character: '\\n' at line 2 col 2"),
-    "no value": ("a = 1\nb\n", "invalid TOML: Unexpected character: '\\n' at line 2 col 1"),
-    "a byte order mark": ("\ufeffa = 1\n", "invalid TOML: Empty key at line 1 col 0"),
-    "dotted keys at the top": (
-        "http-basic.a.username = 'x'\nhttp-basic.a.password = 'y'\n",
-        "the file's layout cannot be edited safely; write the tables that Poetry uses as [table.name]",
+    "a table where a value belongs": (
+        "[http-basic.private-repo.username]\nx = 1\n",
+        "http-basic.private-repo.username is a table where a value belongs; remove it",
+    ),
+    "a table twice": (
+        "[a]\nx = 1\n\n[a]\ny = 2\n",
+        "invalid TOML: Cannot declare ('a',) twice (at line 4, column 3)",
+    ),
+    "a key twice": ("a = 1\na = 2\n", "invalid TOML: Cannot overwrite a value (at line 2, column 6)"),
+    "an unclosed header": (
+        "a = 1\n[b\n",
+        "invalid TOML: Expected ']' at the end of a table declaration (at line 2, column 3)",
+    ),
+    "no value": (
+        "a = 1\nb\n",
+        "invalid TOML: Expected '=' after a key in a key/value pair (at line 2, column 2)",
+    ),
+    "a byte order mark": (
+        "\ufeffa = 1\n",
+        "a byte order mark (at line 1, column 1); save it as UTF-8 without one",
     ),
 }
 
@@ -176,86 +193,5 @@ def test_refusal(text: str, message: str) -> None:
 )
 def test_nothing_else_than_a_refusal_comes_out_of_broken_texts(text: str) -> None:
     assert not is_valid(text)
-    with pytest.raises(EditFailed, match=r"^invalid TOML: .* at line \d+ col \d+"):
+    with pytest.raises(EditFailed, match=r"^invalid TOML: "):
         edit(text, GONE)
-
-
-NAMES = st.sampled_from(["a", "b", "http-basic", "private-repo", "repositories", "url", "x.y", "é"])
-SCALARS = st.one_of(
-    st.booleans(),
-    st.integers(-9, 9),
-    st.floats(allow_infinity=False),
-    st.text("ab'\"\\#\n[]=é", max_size=6),
-    st.datetimes(),
-)
-TREES = st.recursive(
-    SCALARS | st.lists(st.integers(0, 3), max_size=2),
-    lambda inner: st.dictionaries(NAMES, inner, max_size=3),
-    max_leaves=8,
-)
-COMMENTS = st.sampled_from(["", "\n", "# a comment\n", "  # an indented one\n\n"])
-
-
-@st.composite
-def documents(draw: st.DrawFn) -> str:
-    """A TOML text with tables, inline tables and comments, LF or CRLF."""
-    document = tomlkit.document()
-    for key, value in draw(st.dictionaries(NAMES, TREES, max_size=4)).items():
-        if isinstance(value, dict) and draw(st.booleans()):
-            table = tomlkit.inline_table()
-            table.update(value)
-            document.append(key, table)
-        else:
-            document[key] = value
-    text = "".join(line + draw(COMMENTS) for line in tomlkit.dumps(document).splitlines(keepends=True))
-    text = text if is_valid(text) else tomlkit.dumps(document)
-    crlf = text.replace("\n", "\r\n")
-    return crlf if draw(st.booleans()) and is_valid(crlf) else text
-
-
-CHANGES = st.dictionaries(
-    st.tuples(
-        st.just("http-basic"), st.sampled_from(["private-repo", "b", "x.y"]), st.sampled_from(["u", "url"])
-    ),
-    st.one_of(st.just(REMOVE), st.text(max_size=5), st.booleans()),
-    max_size=3,
-)
-
-
-def merged(before: dict[str, Any], changes: dict[tuple[str, ...], Any]) -> dict[str, Any]:
-    """What the text has to mean: tables that lose their last value through a removal go too."""
-    for (first, second, third), value in changes.items():
-        if value is REMOVE:
-            entries = before.get(first, {})
-            if third in entries.get(second, {}):
-                del entries[second][third]
-                if not entries[second]:
-                    del entries[second]
-                if not entries:
-                    del before[first]
-        else:
-            before.setdefault(first, {}).setdefault(second, {})[third] = value
-    return before
-
-
-@settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(text=documents(), changes=CHANGES)
-def test_any_document_gets_exactly_the_changes(text: str, changes: dict[tuple[str, ...], Any]) -> None:
-    before = values(text)
-    try:
-        after = edit(text, changes)
-    except EditFailed:
-        return  # refused: the caller leaves the file alone
-    assert ordered(values(after)) == ordered(merged(before, changes))
-    assert edit(after, changes) == after
-    kept = [line for line in text.splitlines() if line.lstrip().startswith("#")]
-    if REMOVE not in changes.values():
-        kept += [line for line in text.splitlines() if not re.search(r"http-basic|\bu\b|url", line)]
-    assert [line for line in kept if line not in after.splitlines()] == []
-
-
-def ordered(tree: Any) -> str:
-    """A text that is the same for trees that mean the same, nan included."""
-    if isinstance(tree, dict):
-        return f"{{{', '.join(f'{key!r}: {ordered(tree[key])}' for key in sorted(tree))}}}"
-    return repr(tree)

@@ -19,7 +19,7 @@ MANY = "a list with one or more repositories"
 NAMED = "name: private-repo"
 WHY = "Poetry's environment variables cannot tell them apart"
 DISTINCT = f"names that differ in more than case and '-' or '_': {WHY}"
-OPTIONS = "ca_cert, identity, location, name, project, repository, url"
+OPTIONS = "ca_cert, client_cert, identity, location, name, project, repository, url"
 SHAPE = "https://LOCATION-python.pkg.dev/PROJECT/REPOSITORY/"
 NO_USER = f"{SHAPE} without a user or password"
 HTTPS = f"{SHAPE}: https, no query, no fragment"
@@ -208,6 +208,7 @@ def test_good_repositories(repository: dict[str, Any], publish_url: str) -> None
         "index_url": f"{publish_url}simple/",
         "identity": "default",
         "ca_cert": None,
+        "client_cert": None,
     }
 
 

@@ -8,7 +8,8 @@ import time
 import typing as t
 
 from gar_auth._home_file import ConfigDirectory, FileProblem
-from gar_auth._toml_edit import REMOVE, Changes, EditFailed, edit, is_valid, values
+from gar_auth._toml_edit import REMOVE, Changes, EditFailed, edit
+from gar_auth._toml_read import NotToml, is_valid, values
 from gar_auth.config import Config
 from gar_auth.errors import Exit, Failure
 from gar_auth.store import Store, Token
@@ -85,7 +86,7 @@ def _entries(config: Config, account: pwd.struct_passwd) -> dict[str, dict[str, 
         with ConfigDirectory(config.directory_of(account), home=account.pw_dir) as directory:
             snapshot = directory.read(_FILE, complete=is_valid, private=True)
         table = values(snapshot.text).get("http-basic", {})
-    except (FileProblem, EditFailed) as problem:
+    except (FileProblem, NotToml) as problem:
         raise _failure(problem, config, account) from None
     return (
         {name: entry for name, entry in table.items() if isinstance(entry, dict)}
@@ -119,7 +120,7 @@ def _merge(config: Config, account: pwd.struct_passwd, changes: Changes) -> bool
     )
 
 
-def _failure(problem: FileProblem | EditFailed, config: Config, account: pwd.struct_passwd) -> Failure:
+def _failure(problem: FileProblem | EditFailed | NotToml, config: Config, account: pwd.struct_passwd) -> Failure:
     if isinstance(problem, FileProblem):
         return Failure(str(problem), code=Exit(problem.code))
     path = f"{config.directory_of(account)}/{_FILE}"

@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the module poetry_config does: check all, then bring all users' files into the declared state."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import typing as t
+
+from ansible.module_utils.common.respawn import has_respawned, respawn_module
+
+from . import _poetry
+from ._as_user import WorkFailed, run_all
+from ._poetry_files import update
+from ._poetry_plan import AUTH, CONFIG, Wanted
+from ._toml_read import HAS_TOML
+from ._users import accounts, directory_of
+from ._validate import InvalidInput, Problem, parse_credentials, parse_repositories
+
+if t.TYPE_CHECKING:
+    from ansible.module_utils.basic import AnsibleModule
+
+__all__ = ["PROBLEMS", "run"]
+
+#: What ends the module with a message and before any change.
+PROBLEMS = (InvalidInput, _poetry.PoetryProblem)
+
+
+def run(module: AnsibleModule) -> dict[str, t.Any]:
+    """Check all that is declared, then do it for all users; the module's result.
+
+    :raises InvalidInput, PoetryProblem: nothing was changed.
+    """
+    params = module.params
+    wanted = _declared(params)
+    users = accounts(params["users"], allow_root=params["allow_root"])
+    wanted = _with_settings(module, wanted)
+    follow = params["symlink"] == "follow"
+    work = functools.partial(update, wanted=wanted, check=module.check_mode, follow=follow)
+    directories = [directory_of(account, params["config_dir"]) for account in users]
+    answers = run_all(
+        (account, functools.partial(work, directory, home=account.pw_dir))
+        for account, directory in zip(users, directories)
+    )
+    result: dict[str, t.Any] = {
+        "changed": False,
+        "users": {},
+        "repositories": [
+            {"name": one.name, "publish_url": one.publish_url, "index_url": one.index_url}
+            for one in wanted.repositories
+        ],
+    }
+    diffs: list[dict[str, str]] = []
+    for account, directory, answer in zip(users, directories, answers):
+        files = {"config_file": f"{directory}/{CONFIG}", "auth_file": f"{directory}/{AUTH}"}
+        if isinstance(answer, WorkFailed) or "failure" in answer:
+            failure = str(answer) if isinstance(answer, WorkFailed) else answer["failure"]
+            result["users"][account.pw_name] = {**files, "changed": False, "failure": failure}
+            continue
+        changed = bool(answer["changes"])
+        result["changed"] = result["changed"] or changed
+        kept = {key: answer[key] for key in ("changes", "repositories")}
+        result["users"][account.pw_name] = {**files, "changed": changed, **kept}
+        diffs += [
+            {
+                "before_header": f"{directory}/{name}",
+                "after_header": f"{directory}/{name}",
+                "before": answer["before"][name],
+                "after": answer["after"][name],
+            }
+            for name in (CONFIG, AUTH)
+            if answer["before"][name] != answer["after"][name]
+        ]
+    return {**result, "diff": diffs} if module._diff else result
+
+
+def _declared(params: dict[str, t.Any]) -> Wanted:
+    """Everything but the settings, checked."""
+    present = params["state"] == "present"
+    problems: list[Problem] = []
+    repositories: list[t.Any] = []
+    credentials: list[t.Any] = []
+    try:
+        repositories = parse_repositories(
+            params["repositories"],
+            variable="repositories",
+            allow_other_hosts=params["allow_other_hosts"],
+            allow_empty=True,
+        )
+    except InvalidInput as error:
+        problems += error.problems
+    try:
+        names = [
+            repository.name for repository in repositories if "-python.pkg.dev/" in repository.publish_url
+        ]
+        credentials = parse_credentials(params["credentials"], names_only=not present, repositories=names)
+    except InvalidInput as error:
+        problems += error.problems
+    if params["purge"] and not present:
+        found = f"{', '.join(params['purge'])} together with state: absent"
+        problems.append(Problem("purge", found, "state: present; to remove all of them: empty lists"))
+    if problems:
+        raise InvalidInput(problems)
+    return Wanted(
+        repositories=repositories, credentials=credentials, present=present, purge=frozenset(params["purge"])
+    )
+
+
+def _with_settings(module: AnsibleModule, wanted: Wanted) -> Wanted:
+    """Check settings and names with the installed Poetry; may go on under its interpreter and not return."""
+    declared = module.params["settings"]
+    settings = dict(_poetry.flattened(declared))
+    names = [one.name for one in wanted.repositories] + [one.name for one in wanted.credentials]
+    judge = wanted.present and bool(settings or any("." in name for name in names))
+    if judge or not HAS_TOML:
+        found = _poetry.find(module.params["poetry"])
+        if found is None:
+            missing = (
+                f"there is no {module.params['poetry']}; run the role poetry first, or set option poetry"
+            )
+            if not module.check_mode or not HAS_TOML:
+                raise _poetry.PoetryProblem(missing)
+            module.warn(f"{missing}; the settings were not checked")
+        else:
+            if not has_respawned() and not (HAS_TOML and _poetry.lend_packages(found)):
+                respawn_module(found.interpreter)  # does not return
+            _poetry.check_names(names, found.version or _poetry.version())
+            if judge:
+                settings = _poetry.typed_settings(declared)
+    return dataclasses.replace(wanted, settings=settings)

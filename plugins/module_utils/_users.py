@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which users a module works for, and where their Poetry's configuration is."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import typing as t
+
+from ._validate import InvalidInput, Problem, parse_users
+
+__all__ = ["ARGUMENTS", "accounts", "directory_of"]
+
+#: The options of doc_fragments/users.py.
+ARGUMENTS: dict[str, t.Any] = {
+    "users": {"type": "list", "elements": "str"},
+    "config_dir": {"type": "str", "default": ".config/pypoetry"},
+    "symlink": {"type": "str", "choices": ["refuse", "follow"], "default": "refuse"},
+    "poetry": {"type": "str", "default": "poetry"},
+    "allow_root": {"type": "bool", "default": False},
+}
+
+
+def accounts(users: list[str] | None, *, allow_root: bool) -> list[pwd.struct_passwd]:
+    """The users' entries in the passwd database; for None that of the present user.
+
+    :raises InvalidInput: unknown users, root without C(allow_root), and what C(parse_users) says.
+    """
+    if users is None:
+        try:
+            present = pwd.getpwuid(os.geteuid())
+        except KeyError:
+            raise InvalidInput(
+                [
+                    Problem(
+                        "users", f"nothing, and uid {os.geteuid()} has no account", "existing users", "[dev]"
+                    )
+                ]
+            ) from None
+        users = [present.pw_name]
+    found, problems = [], []
+    for number, name in enumerate(parse_users(users, variable="users", allow_root=allow_root)):
+        try:
+            found.append(pwd.getpwnam(name))
+        except KeyError:
+            problems.append(
+                Problem(f"users[{number}]", f"{name!r}, unknown on this machine", "existing users")
+            )
+    if problems:
+        raise InvalidInput(problems)
+    return found
+
+
+def directory_of(account: pwd.struct_passwd, config_dir: str) -> str:
+    """The user's Poetry configuration directory."""
+    return os.path.join(account.pw_dir, config_dir)

@@ -1,0 +1,1 @@
+../../../../plugins/module_utils/_toml_read.py
