@@ -124,6 +124,8 @@ def _with_settings(module: AnsibleModule, wanted: Wanted) -> Wanted:
         else:
             if not has_respawned() and not (HAS_TOML and _poetry.lend_packages(found)):
                 respawn_module(found.interpreter)  # does not return
+            if not HAS_TOML:
+                raise _poetry.PoetryProblem(f"{found.interpreter} has no module tomli; install Poetry again")
             _poetry.check_names(names, found.version or _poetry.version())
             if judge:
                 settings = _poetry.typed_settings(declared)

@@ -252,12 +252,14 @@ class ConfigDirectory:
         """
         temporary = f".{name}.devbox-{secrets.token_hex(8)}"
         path = f"{self.path}/{name}"
+        done = False
         try:
             if not text:
                 if not self._still(name, previous):
                     return False
                 with contextlib.suppress(FileNotFoundError):
                     os.unlink(name, dir_fd=self._fd)
+                done = True
                 os.fsync(self._fd)
                 return True
             fd = os.open(
@@ -273,9 +275,15 @@ class ConfigDirectory:
                 self._forget(name)
                 return False
             os.rename(temporary, name, src_dir_fd=self._fd, dst_dir_fd=self._fd)
+            done = True
             os.fsync(self._fd)
             return True
         except OSError as error:
+            if done:
+                raise FileProblem(
+                    f"{path} was changed, but may be lost at a power cut: {error.strerror}; see: dmesg",
+                    code=TEMPORARY,
+                ) from error
             raise _problem(error, path) from error
         finally:
             with contextlib.suppress(OSError):

@@ -172,3 +172,25 @@ def test_an_error_at_any_step_leaves_the_old_file_and_names_the_cure(
     message = f"{path}: {os.strerror(number)}; nothing was changed{cure.replace('PATH', str(path))}"
     assert (str(caught.value), caught.value.code) == (message, code)
     assert (path.read_text(), names(poetry_dir)) == (SECRET, ["auth.toml"])
+
+
+def test_an_error_after_the_change_does_not_say_that_nothing_was_changed(
+    poetry_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = secret(poetry_dir)
+    fsync = os.fsync
+
+    def fail_for_directories(descriptor: int) -> None:
+        if os.path.isdir(f"/proc/self/fd/{descriptor}"):
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fail_for_directories)
+    with opened(poetry_dir) as directory:
+        snapshot = directory.read("auth.toml", complete=is_valid, private=True)
+        with pytest.raises(FileProblem) as caught:
+            directory.replace("auth.toml", NEW, previous=snapshot)
+    assert str(caught.value) == (
+        f"{path} was changed, but may be lost at a power cut: Input/output error; see: dmesg"
+    )
+    assert (path.read_text(), names(poetry_dir)) == (NEW, ["auth.toml"])
