@@ -42,7 +42,7 @@ def run_all(
     jobs: t.Iterable[tuple[pwd.struct_passwd, t.Callable[[], t.Any]]],
     *,
     seconds: float = 60.0,
-    at_once: int = 16,
+    at_once: int = 32,
 ) -> list[t.Any]:
     """Do many users' work as C(run_as) does, some of them at the same time.
 

@@ -65,6 +65,7 @@ class Snapshot:
 
     text: str = ""
     mode: int = 0o600
+    group: int = -1
     identity: tuple[int, ...] | None = None
 
     @property
@@ -222,7 +223,7 @@ class ConfigDirectory:
             os.close(fd)
         if len(data) > MAX_BYTES:
             raise FileProblem(
-                f"{path} is larger than 1 MiB: not a Poetry configuration; move it away", code=UNUSABLE
+                f"{path} is larger than 1 MiB: refused; make it smaller, or move it away", code=UNUSABLE
             )
         try:
             text = data.decode("utf-8")
@@ -230,7 +231,8 @@ class ConfigDirectory:
             raise FileProblem(
                 f"{path} is not UTF-8 at byte {error.start}; save it as UTF-8", code=UNUSABLE
             ) from error
-        return Snapshot(text=text, mode=stat.S_IMODE(info.st_mode), identity=_identity(info))
+        mode = stat.S_IMODE(info.st_mode)
+        return Snapshot(text=text, mode=mode, group=info.st_gid, identity=_identity(info))
 
     def _written_late(self, name: str) -> str:
         """What somebody wrote into the file after we had replaced it; empty where nobody did."""
@@ -245,7 +247,7 @@ class ConfigDirectory:
     def replace(self, name: str, text: str, *, previous: Snapshot) -> bool:
         """Publish a new text in one step; the old or the new file is there at any moment.
 
-        An empty text removes the file. The mode of an existing file is kept; a new file gets 0600.
+        An empty text removes the file. Mode and group of an existing file are kept; a new one gets 0600.
 
         :returns: False where the file is no longer what was read: read and merge again.
         :raises FileProblem: nothing was changed; disk full (75), read-only, immutable, mounted (77).
@@ -266,6 +268,9 @@ class ConfigDirectory:
                 temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600, dir_fd=self._fd
             )
             with os.fdopen(fd, "wb") as stream:
+                if previous.exists and previous.group != os.fstat(fd).st_gid:
+                    with contextlib.suppress(PermissionError):  # a group that the user is not in
+                        os.fchown(fd, -1, previous.group)
                 os.fchmod(fd, previous.mode)
                 stream.write(text.encode("utf-8"))
                 stream.flush()

@@ -88,7 +88,7 @@ def make_latin(path: Path) -> None:
         (make_socket, REFUSED, "PATH is not a regular file; move it away: mv PATH PATH.old"),
         (Path.mkdir, REFUSED, "PATH is not a regular file; move it away: mv PATH PATH.old"),
         (make_open_file, REFUSED, "PATH has mode 0644, others may use it; repair with: chmod 600 PATH"),
-        (make_large, UNUSABLE, "PATH is larger than 1 MiB: not a Poetry configuration; move it away"),
+        (make_large, UNUSABLE, "PATH is larger than 1 MiB: refused; make it smaller, or move it away"),
         (make_latin, UNUSABLE, "PATH is not UTF-8 at byte 5; save it as UTF-8"),
     ],
     ids=lambda value: getattr(value, "__name__", None),
