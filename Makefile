@@ -7,6 +7,7 @@ PYTHON ?= python3
 PY := $(ROOT)/.venv/bin/python
 KEEP ?=
 LAB ?=
+PARTS := lint sanity unit oracle faults sandbox molecule
 
 # Nothing of the caller's Ansible takes part: its home, its collections and its configuration stay out.
 CALLER_PATH := $(PATH)
@@ -19,7 +20,7 @@ export LC_ALL := C.UTF-8
 export KEEP LAB
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint sanity unit sandbox molecule lock build clean bootstrap
+.PHONY: help demo test test-all lint sanity unit oracle faults sandbox molecule bench lock build clean bootstrap
 
 help: ## Show these targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 18
@@ -27,16 +28,24 @@ help: ## Show these targets
 demo: bootstrap ## Provision a throwaway machine, publish and add a private package (KEEP=1 leaves it, LAB=sandbox needs no machine)
 	@$(PY) -m lab.demo
 
-test: bootstrap ## Run lint, sanity, unit, sandbox and molecule, and list their times
-	@$(PY) .config/run_tests.py lint sanity unit sandbox molecule
+test: bootstrap ## Run all tests but the slow ones: the parts below, and list their times
+	@$(PY) .config/run_tests.py $(PARTS)
 
-lint sanity unit sandbox molecule: bootstrap
+test-all: bootstrap ## Run all tests, also the slow ones (a thousand random kills and the like)
+	@FAULTS=full $(PY) .config/run_tests.py $(PARTS)
+
+$(PARTS): bootstrap
 	@$(PY) .config/run_tests.py $@
 lint: ## Check style and types: Ansible, YAML, Python, changelog, documentation
 sanity: ## Run ansible-test sanity on a copy of the collection
 unit: ## Run the unit tests
+oracle: ## Let four releases of Poetry judge what the modules did
+faults: ## Inject faults, attacks and races into the module poetry_config
 sandbox: ## Run the demo in a scratch directory, without a machine
 molecule: ## Run the molecule scenarios on throwaway machines
+
+bench: bootstrap ## Measure poetry_config against a loop of `poetry config`, side by side; JSON goes to .build/bench/
+	@$(PY) -m bench
 
 lock: bootstrap ## Resolve .config/requirements.in anew into requirements.txt, with hashes for every supported Python
 	@$(PY) .config/lock.py

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Run the named parts of the tests (lint, sanity, unit, sandbox, molecule); list how each ended and its time.
+"""Run the named parts of the tests (such as lint, unit, molecule); list how each ended and its time.
 
 A part is a list of steps, each one command in the checkout; all steps run, also after one has failed. A
 part that this machine cannot run is listed as not run, with the reason. Ends with a line that counts the
@@ -79,6 +79,16 @@ def unit() -> list[Step]:
     return [Step("pytest", [PYTHON, "-m", "pytest"])]
 
 
+def oracle() -> list[Step]:
+    """The modules' work, judged by four releases of Poetry itself."""
+    return [Step("pytest", [PYTHON, "-m", "pytest", "tests/oracle"])]
+
+
+def faults() -> list[Step]:
+    """Faults, attacks and races, injected into the real module; what needs root is skipped and said without it."""
+    return [Step("pytest", [PYTHON, "-m", "pytest", "tests/faults"])]
+
+
 def sandbox() -> list[Step]:
     """The demo without a machine: the playbook on localhost below one scratch directory."""
     return [Step("demo", ["env", "LAB=sandbox", "KEEP=", PYTHON, "-m", "lab.demo"])]
@@ -105,6 +115,8 @@ PARTS: dict[str, Callable[[], list[Step]]] = {
     "lint": lint,
     "sanity": sanity,
     "unit": unit,
+    "oracle": oracle,
+    "faults": faults,
     "sandbox": sandbox,
     "molecule": molecule,
 }

@@ -7,8 +7,6 @@ import dataclasses
 import functools
 import typing as t
 
-from ansible.module_utils.common.respawn import has_respawned, respawn_module
-
 from . import _poetry
 from ._as_user import WorkFailed, run_all
 from ._poetry_files import update
@@ -122,10 +120,7 @@ def _with_settings(module: AnsibleModule, wanted: Wanted) -> Wanted:
                 raise _poetry.PoetryProblem(missing)
             module.warn(f"{missing}; the settings were not checked")
         else:
-            if not has_respawned() and not (HAS_TOML and _poetry.lend_packages(found)):
-                respawn_module(found.interpreter)  # does not return
-            if not HAS_TOML:
-                raise _poetry.PoetryProblem(f"{found.interpreter} has no module tomli; install Poetry again")
+            _poetry.use(found, module.params, have_toml=HAS_TOML)
             _poetry.check_names(names, found.version or _poetry.version())
             if judge:
                 settings = _poetry.typed_settings(declared)

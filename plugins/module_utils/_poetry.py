@@ -21,6 +21,7 @@ __all__ = [
     "flattened",
     "lend_packages",
     "typed_settings",
+    "use",
     "version",
 ]
 
@@ -109,6 +110,27 @@ def lend_packages(installation: Installation) -> bool:
     if installation.packages not in sys.path:
         sys.path.insert(0, str(installation.packages))
     return True
+
+
+def use(installation: Installation, params: t.Mapping[str, t.Any], *, have_toml: bool) -> None:
+    """Make Poetry's packages importable; where that needs another Python, go on under it and do not return.
+
+    :param params: the module's, which move along.
+    :param have_toml: whether this Python can read TOML.
+    :raises PoetryProblem: there is more to be moved than can be, or Poetry's own Python cannot read TOML.
+    """
+    from ansible.module_utils.common.respawn import has_respawned, respawn_module
+
+    if not has_respawned() and not (have_toml and lend_packages(installation)):
+        # Ansible fills a pipe with them before anybody reads it; Linux gives it 64 KiB.
+        if len(json.dumps(params, default=str)) > 48 * 1024:
+            raise PoetryProblem(
+                "too much is declared to move it to Poetry's Python; set for this task"
+                f" ansible_python_interpreter: {installation.interpreter}"
+            )
+        respawn_module(installation.interpreter)  # does not return
+    if not have_toml:
+        raise PoetryProblem(f"{installation.interpreter} has no module tomli; install Poetry again")
 
 
 def version() -> tuple[int, ...]:

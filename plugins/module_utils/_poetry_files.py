@@ -20,7 +20,7 @@ __all__ = ["Place", "places", "read", "update"]
 _FILES = (CONFIG, AUTH)
 _TRIES = 5
 #: Poetry takes some milliseconds from reading a file to writing it back, without a lock.
-READ_BACK_SECONDS = 0.1
+READ_BACK_SECONDS = 0.05
 
 
 @dataclass(frozen=True)

@@ -210,3 +210,18 @@ def test_all_settings_that_poetry_would_refuse_are_named_at_once() -> None:
 )
 def test_the_settings_of_a_packages_build_are_one_value(settings: dict[str, Any], paths: list[str]) -> None:
     assert ["/".join(path) for path, _value in _poetry.flattened(settings)] == paths
+
+
+def test_what_does_not_fit_into_ansibles_pipe_is_refused_before_it_hangs(
+    poetry: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    moved: list[str] = []
+    monkeypatch.setattr("ansible.module_utils.common.respawn.respawn_module", moved.append)
+    virtual_environment(poetry, python="2.7", version="2.5.1")
+    found = _poetry.find(str(poetry))
+    assert found is not None
+    _poetry.use(found, {"settings": {}}, have_toml=True)
+    assert moved == [found.interpreter]
+    with pytest.raises(PoetryProblem, match=f"ansible_python_interpreter: {found.interpreter}$"):
+        _poetry.use(found, {"repositories": ["x" * 100_000]}, have_toml=True)
+    assert moved == [found.interpreter]

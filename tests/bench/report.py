@@ -1,0 +1,183 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a benchmark found: rows with goals, growth by size; as a table for people and as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from statistics import median
+from typing import Any
+
+__all__ = ["Goal", "Growth", "NotRun", "Point", "Report", "Row"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Goal:
+    """A limit for a row's figure.
+
+    figure: `faster` (the other's time in ours), `slower` (our time in the other's), or `seconds` (ours).
+    """
+
+    figure: str
+    limit: float
+
+    def value(self, ours: Sequence[float], other: Sequence[float]) -> float:
+        """The figure, from the medians."""
+        if self.figure == "seconds":
+            return median(ours)
+        ratio = median(other) / median(ours)
+        return ratio if self.figure == "faster" else 1 / ratio
+
+    def met(self, value: float) -> bool:
+        """Whether the figure keeps the limit."""
+        return value >= self.limit if self.figure == "faster" else value <= self.limit
+
+    def spell(self, value: float) -> str:
+        """Name a figure of this kind."""
+        return duration(value) if self.figure == "seconds" else f"{value:.3g} x {self.figure}"
+
+    def __str__(self) -> str:
+        words = {"faster": "{:g} x or more", "slower": "{:g} x at most", "seconds": "{:g} s at most"}
+        return words[self.figure].format(self.limit)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One work: our seconds, the seconds of what it is compared with, and the goal."""
+
+    work: str
+    ours: Sequence[float]
+    against: str = ""
+    other: Sequence[float] = ()
+    goal: Goal
+
+    @property
+    def value(self) -> float:
+        """The figure that the goal is about."""
+        return self.goal.value(self.ours, self.other)
+
+    @property
+    def verdict(self) -> str:
+        """Whether the goal is met."""
+        return "met" if self.goal.met(self.value) else "not met"
+
+    def cells(self) -> list[str]:
+        """The row of the table."""
+        other = spread(self.other) if self.other else "-"
+        return [
+            *(self.work, spread(self.ours), self.against or "-", other),
+            *(self.goal.spell(self.value), str(self.goal), self.verdict),
+        ]
+
+    def as_json(self) -> dict[str, Any]:
+        """All of it, with the samples."""
+        return {
+            "work": self.work,
+            "ours": series(self.ours),
+            "against": {"what": self.against, **series(self.other)} if self.other else None,
+            "goal": {"figure": self.goal.figure, "limit": self.goal.limit},
+            "value": self.value,
+            "met": self.verdict == "met",
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Point:
+    """The seconds of one size: the first run, and the next with nothing to change."""
+
+    size: int
+    first: Sequence[float]
+    unchanged: Sequence[float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Growth:
+    """How the time grows with the number of `what`."""
+
+    title: str
+    what: str
+    points: Sequence[Point]
+
+    def cells(self) -> list[list[str]]:
+        """The rows of the table."""
+        return [
+            [
+                str(point.size),
+                *(spread(point.first), duration(median(point.first) / point.size)),
+                *(spread(point.unchanged), duration(median(point.unchanged) / point.size)),
+            ]
+            for point in self.points
+        ]
+
+    def as_json(self) -> dict[str, Any]:
+        """All of it, with the samples."""
+        points = [
+            {"size": point.size, "first": series(point.first), "unchanged": series(point.unchanged)}
+            for point in self.points
+        ]
+        return {"title": self.title, "what": self.what, "points": points}
+
+
+@dataclass(frozen=True, kw_only=True)
+class NotRun:
+    """A part that this machine cannot run, and why."""
+
+    work: str
+    reason: str
+
+
+@dataclass(kw_only=True)
+class Report:
+    """All that was found, and where."""
+
+    machine: dict[str, Any]
+    rows: list[Row] = field(default_factory=list)
+    growth: list[Growth] = field(default_factory=list)
+    not_run: list[NotRun] = field(default_factory=list)
+
+    def text(self) -> str:
+        """The tables for people."""
+        heads = ["work", "ours", "against", "its time", "result", "goal", ""]
+        parts = [table(heads, [row.cells() for row in self.rows])]
+        for growth in self.growth:
+            heads = [growth.what, "first run", "for each", "unchanged", "for each"]
+            parts.append(f"{growth.title}\n{table(heads, growth.cells())}")
+        parts += [f"not run: {part.work}: {part.reason}" for part in self.not_run]
+        return "\n\n".join(parts)
+
+    def as_json(self) -> dict[str, Any]:
+        """The same for programs, with all samples. Times are in seconds."""
+        return {
+            "machine": self.machine,
+            "rows": [row.as_json() for row in self.rows],
+            "growth": [growth.as_json() for growth in self.growth],
+            "not_run": [{"work": part.work, "reason": part.reason} for part in self.not_run],
+        }
+
+
+def series(samples: Sequence[float]) -> dict[str, Any]:
+    """The median and all samples, in seconds."""
+    return {"median": median(samples), "samples": list(samples)}
+
+
+def duration(seconds: float) -> str:
+    """Spell a time with three digits: `1.23 s`, `45.6 ms`, `789 us`."""
+    for unit, factor in (("s", 1.0), ("ms", 1e3)):
+        if seconds * factor >= 0.9995:
+            return f"{seconds * factor:#.3g} {unit}".replace(". ", " ")
+    return f"{seconds * 1e6:.3g} us"
+
+
+def spread(samples: Sequence[float]) -> str:
+    """The median, with the greatest distance of a sample from it: `863 ms +-4 %`."""
+    middle = median(samples)
+    distance = max(max(samples) - middle, middle - min(samples))
+    return f"{duration(middle)} +-{distance / middle:.0%}".replace("%", " %")
+
+
+def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Lay cells out in columns."""
+    lines = [list(heads), *[list(row) for row in rows]]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(heads))]
+    lines.insert(1, ["-" * width for width in widths])
+    return "\n".join("  ".join(map(str.ljust, line, widths)).rstrip() for line in lines)
