@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Run the playbook devbox on the scenario's machine, with molecule's inventory and environment."""
+"""Run a playbook, by default devbox, on the scenario's machine, with molecule's inventory and environment."""
 
 from __future__ import annotations
 
@@ -36,9 +36,13 @@ def inventory() -> Path:
     return state_directory() / "inventory"
 
 
-def run(*arguments: str, variables: Mapping[str, Any] | None = None) -> Play:
-    """Run the playbook; `variables` go before all others, as with --extra-vars."""
-    argv = ["ansible-playbook", "devbox.artifact_registry.devbox", "-i", str(inventory()), *arguments]
+def run(
+    *arguments: str,
+    variables: Mapping[str, Any] | None = None,
+    playbook: str = "devbox.artifact_registry.devbox",
+) -> Play:
+    """Run a playbook; `variables` go before all others, as with --extra-vars."""
+    argv = ["ansible-playbook", playbook, "-i", str(inventory()), *arguments]
     if variables:
         argv += ["--extra-vars", json.dumps(dict(variables))]
     done = subprocess.run(

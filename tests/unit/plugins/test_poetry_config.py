@@ -13,9 +13,10 @@ from typing import Any
 
 import pytest
 import yaml
+from unit.conftest import account
 
 from ansible_collections.devbox.artifact_registry.plugins.doc_fragments import users as users_fragment
-from ansible_collections.devbox.artifact_registry.plugins.module_utils import _configure, _home_file, _users
+from ansible_collections.devbox.artifact_registry.plugins.module_utils import _home_file, _poetry
 from ansible_collections.devbox.artifact_registry.plugins.modules import poetry_config
 
 Run = Callable[..., dict[str, Any]]
@@ -86,18 +87,23 @@ class FakeModule:
 
 
 @pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, poetry: Path, dev: pwd.struct_passwd, installed_poetry: None) -> Run:
+def run(
+    monkeypatch: pytest.MonkeyPatch,
+    poetry: Path,
+    dev: pwd.struct_passwd,
+    tmp_path: Path,
+    installed_poetry: None,
+) -> Run:
     """Run the module for the user of this test; Poetry's packages are importable."""
 
-    def getpwnam(name: str) -> pwd.struct_passwd:
-        if name not in ("dev", "root"):
-            raise KeyError(name)
-        return dev
+    ops = account(tmp_path / "ops", name="ops")
+    Path(ops.pw_dir).mkdir()
+    people = {"dev": dev, "root": dev, "ops": ops}
 
     monkeypatch.setattr(poetry_config, "AnsibleModule", FakeModule)
-    monkeypatch.setattr(_configure._poetry, "lend_packages", lambda _found: True)
-    monkeypatch.setattr(_configure._poetry, "version", lambda: (2, 5, 1))
-    monkeypatch.setattr(_users.pwd, "getpwnam", getpwnam)
+    monkeypatch.setattr(_poetry, "lend_packages", lambda _found: True)
+    monkeypatch.setattr(_poetry, "version", lambda: (2, 5, 1))
+    monkeypatch.setattr(pwd, "getpwnam", people.__getitem__)
 
     def run(*, check: bool = False, **params: Any) -> dict[str, Any]:
         defaults = {name: spec.get("default") for name, spec in poetry_config.ARGUMENTS.items()}
@@ -250,6 +256,24 @@ def test_four_steps_for_every_option(
     assert [path.stat().st_ino for path in (config, auth) if path.exists()] == infos, "not written again"
     for secret in ("hunter2", "canary"):
         assert secret not in json.dumps([predicted, done, again])
+
+
+def test_the_examples_run_in_four_steps_and_the_last_one_removes(
+    run: Run, home: Path, tmp_path: Path
+) -> None:
+    directories = [path / ".config" / "pypoetry" for path in (home, tmp_path / "ops")]
+    for task in yaml.safe_load(poetry_config.EXAMPLES.replace("{{ partner_password }}", "hunter2")):
+        arguments = task["devbox.artifact_registry.poetry_config"]
+        predicted, done, *again = (run(check=check, **arguments) for check in (True, False, True, False))
+        assert predicted == done, task["name"]
+        assert [user["changed"] for user in done["users"].values()] == [True] * len(arguments["users"])
+        assert [step["changed"] for step in again] == [False, False], task["name"]
+    partner = '[http-basic.partner]\nusername = "dev"\npassword = "hunter2"\n'
+    assert (directories[0] / "auth.toml").read_text() == partner
+    left = [sorted(os.listdir(path)) for path in directories if path.exists()]
+    assert left == [["auth.toml", "config.toml"], ["config.toml"]]
+    for path in directories:
+        assert tomllib.loads((path / "config.toml").read_text()) == {"virtualenvs": {"in-project": True}}
 
 
 def test_what_is_removed_again_leaves_the_users_own_bytes(run: Run, config: Path, auth: Path) -> None:
@@ -469,7 +493,7 @@ def test_check_mode_before_poetry_is_installed_predicts_all_the_same(run: Run, h
 def test_the_user_that_the_task_runs_as_is_the_default(
     run: Run, monkeypatch: pytest.MonkeyPatch, dev: pwd.struct_passwd, home: Path
 ) -> None:
-    monkeypatch.setattr(_users.pwd, "getpwuid", lambda _uid: dev)
+    monkeypatch.setattr(pwd, "getpwuid", lambda _uid: dev)
     assert run(users=None, repositories=[REPOSITORY])["changed"] is True
     assert (home / ".config" / "pypoetry" / "config.toml").exists()
 
@@ -478,7 +502,7 @@ def test_root_is_no_default(
     run: Run, monkeypatch: pytest.MonkeyPatch, dev: pwd.struct_passwd, home: Path
 ) -> None:
     root = pwd.struct_passwd(("root", *dev[1:]))
-    monkeypatch.setattr(_users.pwd, "getpwuid", lambda _uid: root)
+    monkeypatch.setattr(pwd, "getpwuid", lambda _uid: root)
     assert "root only with allow_root: true" in run(users=None, repositories=[REPOSITORY])["msg"]
     assert os.listdir(home) == []
     assert run(users=None, allow_root=True, repositories=[REPOSITORY])["changed"] is True

@@ -23,8 +23,8 @@ PLAIN = Repository("a.b", URL, f"{URL}simple/")
 WITH_CERTIFICATES = Repository("a.b", URL, f"{URL}simple/", ca_cert="/ca.pem", client_cert="/me.pem")
 BASIC = Credential("partner", username="dev", password="p")
 TOKEN = Credential("pypi", token="t")
-SETTINGS = {("virtualenvs", "in-project"): True, ("cache-dir",): "/x"}
-BUILD = {("installer", "build-config-settings", "numpy"): {"CC": "gcc"}}
+SETTINGS: dict[tuple[str, ...], Any] = {("virtualenvs", "in-project"): True, ("cache-dir",): "/x"}
+BUILD: dict[tuple[str, ...], Any] = {("installer", "build-config-settings", "numpy"): {"CC": "gcc"}}
 CERTIFICATES = {"certificates": {"a.b": {"cert": "/ca.pem", "client-cert": "/me.pem"}}}
 
 # declared, config.toml and auth.toml before, and after

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import re
 import tomllib
+from collections.abc import Sequence
 from typing import Any
 
 import tomlkit
@@ -46,7 +47,7 @@ PATHS = st.one_of(
 )
 
 
-def mingled(paths: list[tuple[str, ...]]) -> bool:
+def mingled(paths: Sequence[tuple[str, ...]]) -> bool:
     """Whether one path leads through another one."""
     return any(a != b and a == b[: len(a)] for a in paths for b in paths)
 

@@ -52,7 +52,7 @@ def documents(draw: Callable[..., Any]) -> str:
     value = st.sampled_from(TEXTS)
 
     def path(*keys: str) -> str:
-        dot = draw(st.sampled_from([".", ".", " . "]))
+        dot: str = draw(st.sampled_from([".", ".", " . "]))
         return dot.join(spelled(part, draw(key)) for part in keys)
 
     def line(text: str) -> str:
@@ -80,7 +80,7 @@ def documents(draw: Callable[..., Any]) -> str:
             for name, keys in entries.items():
                 if draw(st.booleans()):
                     inner = ", ".join(pair(k) for k in keys if k != "cert")
-                    block += line(f"{path(name)}{draw(equals)}{{{inner}}}".replace("\n", "\n"))
+                    block += line(f"{path(name)}{draw(equals)}{{{inner}}}")
                 else:
                     block += "".join(line(pair(name, k)) for k in keys)
             blocks.append(block)
@@ -97,17 +97,18 @@ def documents(draw: Callable[..., Any]) -> str:
             blocks.append(block)
         else:
             blocks.append("".join(line(f"[[{path(section)}]]") + line(pair("k")) for _ in entries or [0]))
-    text = "".join(draw(st.permutations(top))) + "".join(draw(st.permutations(blocks))) + draw(loose)
+    text: str = "".join(draw(st.permutations(top))) + "".join(draw(st.permutations(blocks))) + draw(loose)
     if draw(st.booleans()):
         text = text.rstrip("\n")
     if draw(st.integers(0, 4)) == 0:
         text = text.replace("\n", "\r\n")
+    return next(candidate for candidate in (text, "".join(top), "") if is_valid(candidate))
+
+
+def is_valid(text: str) -> bool:
+    """Whether the standard library's parser takes the text."""
     try:
         tomllib.loads(text)
     except tomllib.TOMLDecodeError:
-        text = "".join(top)
-        try:
-            tomllib.loads(text)
-        except tomllib.TOMLDecodeError:
-            text = ""
-    return text
+        return False
+    return True
