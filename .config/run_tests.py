@@ -85,7 +85,7 @@ def oracle() -> list[Step]:
 
 
 def faults() -> list[Step]:
-    """Faults, attacks and races, injected into the real module; what needs root is skipped and said without it."""
+    """Faults, attacks and races, injected into the real module; what needs root is skipped without it."""
     return [Step("pytest", [PYTHON, "-m", "pytest", "tests/faults"])]
 
 

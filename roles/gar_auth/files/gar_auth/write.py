@@ -120,7 +120,9 @@ def _merge(config: Config, account: pwd.struct_passwd, changes: Changes) -> bool
     )
 
 
-def _failure(problem: FileProblem | EditFailed | NotToml, config: Config, account: pwd.struct_passwd) -> Failure:
+def _failure(
+    problem: FileProblem | EditFailed | NotToml, config: Config, account: pwd.struct_passwd
+) -> Failure:
     if isinstance(problem, FileProblem):
         return Failure(str(problem), code=Exit(problem.code))
     path = f"{config.directory_of(account)}/{_FILE}"
