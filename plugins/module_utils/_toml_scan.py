@@ -23,9 +23,15 @@ _BLANK_OR_LINES = re.compile(r"(?:[ \t\r\n]|#[^\n]*)*")
 _KEY = re.compile(r"""[A-Za-z0-9_-]+|"(?:\\.|[^"\\])*"|'[^']*'""")
 _LINE = re.compile(r"[^\n]*\n?")
 _STRING = re.compile(
-    r'"""(?:\\.|(?!""")[^\\])*"{3,5}' r"|'''(?:(?!''').)*'{3,5}" r'|"(?:\\.|[^"\\])*"' r"|'[^']*'", re.DOTALL
+    r"""
+    \"{3} (?: \\. | (?!\"{3}) [^\\] )* \"{3,5}   # up to two quotation marks belong to the text
+    | '{3} (?: (?!'{3}) . )* '{3,5}
+    | " (?: \\. | [^"\\] )* "
+    | ' [^']* '
+    """,
+    re.DOTALL | re.VERBOSE,
 )
-_NESTED = re.compile(rf"{_STRING.pattern}|#[^\n]*|[\[\]{{}}]", re.DOTALL)
+_NESTED = re.compile(rf"{_STRING.pattern} | \#[^\n]* | [\[\]{{}}]", re.DOTALL | re.VERBOSE)
 _SCALAR = re.compile(r"[^,\]}#\r\n]*")
 
 
@@ -133,5 +139,6 @@ def _value_end(text: str, position: int) -> int:
 
 def _skip(pattern: re.Pattern[str], text: str, position: int) -> int:
     match = pattern.match(text, position)
-    assert match is not None, "the text has been parsed before"  # noqa: S101
+    if match is None:
+        raise AssertionError("the text has been parsed before")
     return match.end()

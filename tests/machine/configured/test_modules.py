@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The modules on a real machine: every option in four steps, for two users at once, and nothing left behind."""
+"""The modules on a real machine: every option in four steps, for two users at once."""
 
 from __future__ import annotations
 
