@@ -55,10 +55,9 @@ def run(module: AnsibleModule) -> dict[str, t.Any]:
             failure = str(answer) if isinstance(answer, WorkFailed) else answer["failure"]
             result["users"][account.pw_name] = {**files, "changed": False, "failure": failure}
             continue
-        changed = bool(answer["changes"])
-        result["changed"] = result["changed"] or changed
-        kept = {key: answer[key] for key in ("changes", "repositories")}
-        result["users"][account.pw_name] = {**files, "changed": changed, **kept}
+        result["changed"] = result["changed"] or answer["changed"]
+        kept = {key: answer[key] for key in ("changed", "changes", "repositories")}
+        result["users"][account.pw_name] = {**files, **kept}
         diffs += [
             {
                 "before_header": f"{directory}/{name}",

@@ -28,6 +28,7 @@ REFUSED = 77
 
 MAX_BYTES = 1024 * 1024
 SETTLE_SECONDS = 2.0
+SETTLED_AFTER_SECONDS = 5.0
 
 _TEMPORARY_NAME = re.compile(r"\..+\.devbox-[0-9a-f]{16}")
 _DIRECTORY_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -190,7 +191,9 @@ class ConfigDirectory:
         deadline = time.monotonic() + SETTLE_SECONDS
         while True:
             snapshot = self._read_once(name, private=private)
-            settled = not snapshot.exists or (snapshot.text and complete(snapshot.text))
+            settled = not snapshot.exists or (
+                complete(snapshot.text) if snapshot.text else _is_old(snapshot.identity)
+            )
             if settled and (late := self._written_late(name)) and complete(late):
                 return dataclasses.replace(snapshot, text=late)
             if settled or time.monotonic() >= deadline:
@@ -332,6 +335,11 @@ class ConfigDirectory:
 
 def _identity(info: os.stat_result) -> tuple[int, ...]:
     return (info.st_dev, info.st_ino, info.st_size, info.st_mtime_ns, info.st_ctime_ns)
+
+
+def _is_old(identity: tuple[int, ...] | None) -> bool:
+    """Whether a file was not written just now; Poetry leaves empty ones behind."""
+    return identity is not None and time.time_ns() - identity[3] > SETTLED_AFTER_SECONDS * 1e9
 
 
 def _content_identity(identity: tuple[int, ...]) -> tuple[int, ...]:

@@ -219,8 +219,16 @@ def _typed(path: Path, value: t.Any, known: t.Mapping[str, t.Any]) -> t.Any:
         if isinstance(value, dict) or not validator(text):
             raise ValueError(text)
         normal = normalizer(text)
+        if isinstance(normal, list):
+            # Poetry puts packages into a set: their order would be another one in each run.
+            each = dict.fromkeys(item for part in text.split(",") for item in normalizer(part))
+            return list(each) if set(each) == set(normal) else sorted(normal)
+        if isinstance(value, list):
+            raise ValueError(text)
     except ValueError:
-        raise PoetryProblem(f"this Poetry does not accept {text!r}") from None
+        raise PoetryProblem(
+            f"this Poetry does not accept {value if isinstance(value, list) else text!r}"
+        ) from None
     return normal
 
 

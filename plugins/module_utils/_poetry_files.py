@@ -68,7 +68,7 @@ def update(directory: str, *, home: str, wanted: Wanted, check: bool, follow: bo
     """Change both files; a pass that finds nothing to change ends it.
 
     :param check: only say what would be.
-    :returns: C(changes) (dotted keys), C(before) and C(after) (file -> listing without secrets),
+    :returns: C(changed), C(changes) (dotted keys), C(before) and C(after) (file -> listing without secrets),
         C(repositories); where nothing could be done C(failure), one line that says why and what to do.
     """
     create = wanted.present and bool(wanted.repositories or wanted.settings or wanted.credentials)
@@ -82,11 +82,13 @@ def update(directory: str, *, home: str, wanted: Wanted, check: bool, follow: bo
                 for path in {place.directory for place in where.values()}
             }
             first: dict[str, dict[str, t.Any]] = {}
+            changed = False
             for _attempt in range(_TRIES):
-                before, after, written = _pass(where, opened, wanted=wanted, check=check)
+                before, after, differs = _pass(where, opened, wanted=wanted, check=check)
                 first = first or before
-                if check or not written:
-                    return _report(first, after)
+                if check or not differs:
+                    return {"changed": changed or differs, **_report(first, after)}
+                changed = True
                 time.sleep(READ_BACK_SECONDS)  # then read back: Poetry may just overwrite it
         raise FileProblem(f"{directory} is written by somebody else all the time; try again", code=TEMPORARY)
     except FileProblem as problem:
@@ -96,8 +98,7 @@ def update(directory: str, *, home: str, wanted: Wanted, check: bool, follow: bo
 def _pass(
     where: t.Mapping[str, Place], opened: t.Mapping[str, ConfigDirectory], *, wanted: Wanted, check: bool
 ) -> tuple[dict[str, t.Any], dict[str, t.Any], bool]:
-    """Read both files, plan, and write what changes: the values before and after, and whether it wrote."""
-    written = False
+    """Read both files, plan, and write: the values before and after, and whether a text changes."""
     with contextlib.ExitStack() as stack:
         for directory in opened.values():
             if not directory.missing:
@@ -112,14 +113,14 @@ def _pass(
         changes = plan(wanted, before[CONFIG], before[AUTH])
         texts = {name: _edited(snapshots[name], changes[name], where[name]) for name in _FILES}
         after = {name: values(text) for name, text in texts.items()}
-        for name, place in where.items():
-            if check or texts[name] == snapshots[name].text:
-                continue
-            written = True  # or somebody was faster: then the next pass does it
+        differing = [name for name, text in texts.items() if text != snapshots[name].text]
+        for name in () if check else differing:
+            place = where[name]
             directory = opened[place.directory]
+            # Where somebody was faster, the next pass does it.
             if directory.replace(place.name, texts[name], previous=snapshots[name]) and not texts[name]:
                 directory.remove_if_empty()
-    return before, after, written
+    return before, after, bool(differing)
 
 
 def _parsed(snapshot: Snapshot, place: Place) -> dict[str, t.Any]:

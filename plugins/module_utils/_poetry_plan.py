@@ -53,7 +53,9 @@ def plan(
     declared = _declared(wanted)
     for path, value in declared.items():
         if path[0] not in _TABLES:
-            changes[CONFIG].update(_leaves(path, value, look_up(config, path)))
+            present = look_up(config, path)
+            kept = isinstance(value, list) and _same_members(value, present)
+            changes[CONFIG].update(_leaves(path, present if kept else value, present))
         elif path[0] == "repositories":
             changes[CONFIG][path] = value
         else:
@@ -92,6 +94,11 @@ def _declared(wanted: Wanted) -> dict[Path, t.Any]:
     return entries if wanted.present else dict.fromkeys(entries, REMOVE)
 
 
+def _same_members(one: list[t.Any], other: t.Any) -> bool:
+    """Whether both name the same packages: Poetry writes them in any order."""
+    return isinstance(other, list) and sorted(map(repr, one)) == sorted(map(repr, other))
+
+
 def _leaves(path: Path, value: t.Any, present: t.Any) -> t.Iterator[tuple[Path, t.Any]]:
     """A mapping as its values, without those that the table has beside; any other value as it is."""
     if not isinstance(value, dict):
@@ -113,7 +120,7 @@ def _unlisted_settings(
             continue
         if any(other[: len(path)] == path for other in declared):
             yield from _unlisted_settings(value if isinstance(value, dict) else {}, declared, path)
-        else:
+        elif value != {}:  # Poetry 1.8 leaves empty tables behind
             yield path
 
 

@@ -65,7 +65,7 @@ def index_url(publish_url: str) -> str | None:
 def _flat(tree: Values, prefix: tuple[str, ...] = ()) -> dict[tuple[str, ...], t.Any]:
     found: dict[tuple[str, ...], t.Any] = {}
     for key, value in tree.items():
-        if isinstance(value, dict) and value:
+        if isinstance(value, dict):
             found.update(_flat(value, (*prefix, key)))
         else:
             found[(*prefix, key)] = value
@@ -75,7 +75,7 @@ def _flat(tree: Values, prefix: tuple[str, ...] = ()) -> dict[tuple[str, ...], t
 def _as_text(value: t.Any) -> str:
     if isinstance(value, (str, bool, int, float, list)):
         return in_toml(value)
-    return "{}" if value == {} else str(value)
+    return str(value)
 
 
 def _dotted(path: tuple[str, ...]) -> str:

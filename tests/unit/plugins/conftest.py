@@ -30,7 +30,7 @@ def installed_poetry(monkeypatch: pytest.MonkeyPatch) -> None:
             "virtualenvs.in-project": (lambda text: text in {"true", "false"}, lambda text: text == "true"),
             "installer.max-workers": (str.isdigit, int),
             "cache-dir": (lambda text: True, lambda text: text),
-            "installer.no-binary": (bool, lambda text: text.split(",")),
+            "installer.no-binary": (bool, lambda text: sorted(text.split(","))[::-1]),
             "requests.max-retries": (lambda text: int(text) >= 0, int),
         }
 

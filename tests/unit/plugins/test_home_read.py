@@ -251,3 +251,11 @@ def test_no_descriptor_is_left_open(poetry_dir: Path) -> None:
     with pytest.raises(FileProblem):
         opened(poetry_dir)
     assert set(os.listdir("/proc/self/fd")) == open_now
+
+
+def test_an_empty_file_that_is_not_just_being_written_costs_no_time(poetry_dir: Path) -> None:
+    path = secret(poetry_dir, "")
+    now = time.time()
+    os.utime(path, (now, now - 60))
+    assert read(poetry_dir).exists
+    assert time.time() - now < 1

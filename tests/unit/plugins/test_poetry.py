@@ -135,7 +135,8 @@ def test_what_belongs_to_another_user_is_not_run(poetry: Path, nobody: pwd.struc
         ({"virtualenvs": {"in-project": True}}, {("virtualenvs", "in-project"): True}),
         ({"virtualenvs.in-project": "false"}, {("virtualenvs", "in-project"): False}),
         ({"installer.max-workers": 4}, {("installer", "max-workers"): 4}),
-        ({"installer.no-binary": ["a", "b"]}, {("installer", "no-binary"): ["a", "b"]}),
+        ({"installer.no-binary": ["a", "b", "a"]}, {("installer", "no-binary"): ["a", "b"]}),
+        ({"installer.no-binary": "b,a"}, {("installer", "no-binary"): ["b", "a"]}),
         (
             {"installer": {"max-workers": "4"}, "cache-dir": "/x"},
             {("installer", "max-workers"): 4, ("cache-dir",): "/x"},
@@ -166,6 +167,7 @@ def test_settings_get_poetrys_types(settings: dict[str, Any], typed: dict[tuple[
         ({"cache-dir": None}, "cache-dir: found nothing; give it a value, or leave it out"),
         ({"requests.max-retries": "many"}, "requests.max-retries: this Poetry does not accept 'many'"),
         ({"cache-dir": {}}, "cache-dir: this Poetry does not accept '{}'"),
+        ({"cache-dir": ["/x"]}, "cache-dir: this Poetry does not accept ['/x']"),
         (
             {"installer": {"max-workers": 4}, "installer.max-workers": 5},
             "installer.max-workers: found a second time; give it once",

@@ -50,6 +50,21 @@ CASES: dict[str, tuple[Wanted, tuple[Tree, Tree], tuple[Tree, Tree]]] = {
         ({"installer": {"build-config-settings": {"numpy": {"LD": "mold"}, "scipy": {"CC": "cc"}}}}, {}),
         ({"installer": {"build-config-settings": {"numpy": {"CC": "gcc"}, "scipy": {"CC": "cc"}}}}, {}),
     ),
+    "the same packages in another order": (
+        Wanted(settings={("installer", "no-binary"): ["a", "b"]}),
+        ({"installer": {"no-binary": ["b", "a"]}}, {}),
+        ({"installer": {"no-binary": ["b", "a"]}}, {}),
+    ),
+    "other packages": (
+        Wanted(settings={("installer", "no-binary"): ["a", "b"]}),
+        ({"installer": {"no-binary": ["b", "c"]}}, {}),
+        ({"installer": {"no-binary": ["a", "b"]}}, {}),
+    ),
+    "empty tables that Poetry left": (
+        Wanted([PLAIN], purge={"settings", "repositories", "certificates", "credentials"}),
+        ({"experimental": {}, "repositories": {"a.b": {"url": URL}}}, {"pypi-token": {}, "http-basic": {}}),
+        ({"experimental": {}, "repositories": {"a.b": {"url": URL}}}, {"pypi-token": {}, "http-basic": {}}),
+    ),
     "credentials": (
         Wanted(credentials=[BASIC, TOKEN]),
         ({}, {"http-basic": {"partner": {"username": "old", "note": 1}, "mine": {"username": "me"}}}),
