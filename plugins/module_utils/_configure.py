@@ -20,6 +20,8 @@ if t.TYPE_CHECKING:
 
 __all__ = ["PROBLEMS", "run"]
 
+_ANYWHERE = "https://us-python.pkg.dev/any-project/any/"
+
 #: What ends the module with a message and before any change.
 PROBLEMS = (InvalidInput, _poetry.PoetryProblem)
 
@@ -46,6 +48,7 @@ def run(module: AnsibleModule) -> dict[str, t.Any]:
         "repositories": [
             {"name": one.name, "publish_url": one.publish_url, "index_url": one.index_url}
             for one in wanted.repositories
+            if one.publish_url != _ANYWHERE
         ],
     }
     diffs: list[dict[str, str]] = []
@@ -53,7 +56,9 @@ def run(module: AnsibleModule) -> dict[str, t.Any]:
         files = {"config_file": f"{directory}/{CONFIG}", "auth_file": f"{directory}/{AUTH}"}
         if isinstance(answer, WorkFailed) or "failure" in answer:
             failure = str(answer) if isinstance(answer, WorkFailed) else answer["failure"]
-            result["users"][account.pw_name] = {**files, "changed": False, "failure": failure}
+            changed = not isinstance(answer, WorkFailed) and answer["changed"]
+            result["changed"] = result["changed"] or changed
+            result["users"][account.pw_name] = {**files, "changed": changed, "failure": failure}
             continue
         result["changed"] = result["changed"] or answer["changed"]
         kept = {key: answer[key] for key in ("changed", "changes", "repositories")}
@@ -79,7 +84,7 @@ def _declared(params: dict[str, t.Any]) -> Wanted:
     credentials: list[t.Any] = []
     try:
         repositories = parse_repositories(
-            params["repositories"],
+            [one if present else _by_name(one) for one in params["repositories"]],
             variable="repositories",
             allow_other_hosts=params["allow_other_hosts"],
             allow_empty=True,
@@ -103,11 +108,19 @@ def _declared(params: dict[str, t.Any]) -> Wanted:
     )
 
 
+def _by_name(declared: dict[str, t.Any]) -> dict[str, t.Any]:
+    """A repository that is to be removed: without a place of its own it gets one, which does not matter."""
+    if any(declared.get(key) is not None for key in ("project", "location", "repository", "url")):
+        return declared
+    return {**declared, "url": _ANYWHERE}
+
+
 def _with_settings(module: AnsibleModule, wanted: Wanted) -> Wanted:
     """Check settings and names with the installed Poetry; may go on under its interpreter and not return."""
     declared = module.params["settings"]
     settings = dict(_poetry.flattened(declared))
     names = [one.name for one in wanted.repositories] + [one.name for one in wanted.credentials]
+    _poetry.check_sections(settings)
     judge = wanted.present and bool(settings or any("." in name for name in names))
     if judge or not HAS_TOML:
         found = _poetry.find(module.params["poetry"])
@@ -115,8 +128,11 @@ def _with_settings(module: AnsibleModule, wanted: Wanted) -> Wanted:
             missing = (
                 f"there is no {module.params['poetry']}; run the role poetry first, or set option poetry"
             )
-            if not module.check_mode or not HAS_TOML:
+            if not module.check_mode:
                 raise _poetry.PoetryProblem(missing)
+            if not HAS_TOML:
+                module.warn(f"{missing}; nothing was compared")
+                module.exit_json(changed=wanted.adds, users={}, repositories=[])
             module.warn(f"{missing}; the settings were not checked")
         else:
             _poetry.use(found, module.params, have_toml=HAS_TOML)

@@ -14,12 +14,21 @@ import fcntl
 import os
 import re
 import secrets
+import shlex
 import stat
 import time
 import typing as t
 from dataclasses import dataclass
 
-__all__ = ["REFUSED", "TEMPORARY", "UNUSABLE", "ConfigDirectory", "FileProblem", "Snapshot"]
+__all__ = [
+    "REFUSED",
+    "TEMPORARY",
+    "UNUSABLE",
+    "ConfigDirectory",
+    "FileProblem",
+    "Snapshot",
+    "problem_of",
+]
 
 #: Exit codes of sysexits.h: EX_DATAERR, EX_TEMPFAIL, EX_NOPERM.
 UNUSABLE = 65
@@ -53,11 +62,15 @@ _CURES = {
 
 
 class FileProblem(Exception):
-    """One line that says what was found and what to do; C(code) is the exit code (65, 75 or 77)."""
+    """One line that says what was found and what to do.
 
-    def __init__(self, message: str, *, code: int) -> None:
+    C(code) is the exit code (65, 75 or 77), C(changed) whether the file was changed all the same.
+    """
+
+    def __init__(self, message: str, *, code: int, changed: bool = False) -> None:
         super().__init__(message)
         self.code = code
+        self.changed = changed
 
 
 @dataclass(frozen=True)
@@ -97,21 +110,23 @@ class ConfigDirectory:
         try:
             self._fd = os.open(base, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         except OSError as error:
-            raise _problem(error, base) from error
+            raise problem_of(error, base) from error
         current = base
         try:
             if base == home:
-                _check_directory(os.fstat(self._fd), current)
+                _check_directory(os.fstat(self._fd), current, own=False)
             for part in parts:
                 current = f"{current.rstrip('/')}/{part}"
-                if not self._descend(part, current, create=create):
+                if not self._descend(part, current, create=create, own=base == home):
                     self.missing = True
                     break
-        except BaseException:
+        except BaseException as error:
             self.close()
+            if isinstance(error, OSError):
+                raise problem_of(error, current) from error
             raise
 
-    def _descend(self, part: str, current: str, *, create: bool) -> bool:
+    def _descend(self, part: str, current: str, *, create: bool, own: bool) -> bool:
         try:
             deeper = os.open(part, _DIRECTORY_FLAGS, dir_fd=self._fd)
         except FileNotFoundError:
@@ -122,15 +137,16 @@ class ConfigDirectory:
                     os.mkdir(part, 0o700, dir_fd=self._fd)
                 deeper = os.open(part, _DIRECTORY_FLAGS, dir_fd=self._fd)
             except OSError as error:
-                raise _problem(error, current) from error
+                raise problem_of(error, current) from error
         except OSError as error:
             if error.errno == errno.EACCES:
                 with contextlib.suppress(OSError):
-                    _check_directory(os.stat(part, dir_fd=self._fd, follow_symlinks=False), current)
-            raise _problem(error, current) from error
+                    info = os.stat(part, dir_fd=self._fd, follow_symlinks=False)
+                    _check_directory(info, current, own=own)
+            raise problem_of(error, current) from error
         os.close(self._fd)
         self._fd = deeper
-        _check_directory(os.fstat(deeper), current)
+        _check_directory(os.fstat(deeper), current, own=own)
         return True
 
     def close(self) -> None:
@@ -162,7 +178,7 @@ class ConfigDirectory:
                 if time.monotonic() >= deadline:
                     raise FileProblem(
                         f"{self.path} is locked by another process for more than {seconds:g} s;"
-                        f" find it with: fuser -v {self.path}",
+                        f" find it with: fuser -v {shlex.quote(self.path)}",
                         code=TEMPORARY,
                     ) from None
                 time.sleep(0.02)
@@ -173,7 +189,20 @@ class ConfigDirectory:
         try:
             yield
         finally:
-            fcntl.flock(self._fd, fcntl.LOCK_UN)
+            with contextlib.suppress(OSError):  # what was done is done; closing unlocks too
+                fcntl.flock(self._fd, fcntl.LOCK_UN)
+
+    def is_gone(self) -> bool:
+        """Whether somebody has removed the directory since it was opened."""
+        return os.fstat(self._fd).st_nlink == 0
+
+    def check_writable(self, name: str) -> None:
+        """Refuse, as a write would, a directory in which the user may not make files.
+
+        :raises FileProblem: code 77; where the directory is missing, this is about the one that is there.
+        """
+        if not os.access(".", os.W_OK | os.X_OK, dir_fd=self._fd, effective_ids=True):
+            raise problem_of(PermissionError(errno.EACCES, os.strerror(errno.EACCES)), f"{self.path}/{name}")
 
     def read(self, name: str, *, complete: t.Callable[[str], bool], private: bool) -> Snapshot:
         """Read a file once it is whole.
@@ -214,16 +243,17 @@ class ConfigDirectory:
                 with contextlib.suppress(OSError):
                     info = os.stat(name, dir_fd=self._fd, follow_symlinks=False)
                     _check_file(info, path, private=private)
-            raise _problem(error, path) from error
+            raise problem_of(error, path) from error
         try:
             info = os.fstat(fd)
             _check_file(info, path, private=private)
             with os.fdopen(fd, "rb", closefd=False) as stream:
                 data = stream.read(MAX_BYTES + 1)
         except OSError as error:
-            raise _problem(error, path) from error
+            raise problem_of(error, path) from error
         finally:
-            os.close(fd)
+            with contextlib.suppress(OSError):  # all was read
+                os.close(fd)
         if len(data) > MAX_BYTES:
             raise FileProblem(
                 f"{path} is larger than 1 MiB: refused; make it smaller, or move it away", code=UNUSABLE
@@ -291,8 +321,9 @@ class ConfigDirectory:
                 raise FileProblem(
                     f"{path} was changed, but may be lost at a power cut: {error.strerror}; see: dmesg",
                     code=TEMPORARY,
+                    changed=True,
                 ) from error
-            raise _problem(error, path) from error
+            raise problem_of(error, path) from error
         finally:
             with contextlib.suppress(OSError):
                 os.unlink(temporary, dir_fd=self._fd)
@@ -347,39 +378,50 @@ def _content_identity(identity: tuple[int, ...]) -> tuple[int, ...]:
     return identity[:4]
 
 
-def _check_directory(info: os.stat_result, path: str) -> None:
+def _check_directory(info: os.stat_result, path: str, *, own: bool) -> None:
+    """Refuse a directory that others can change.
+
+    :param own: whether the place below the home makes it the user's; else nobody should give it away.
+    """
     if info.st_uid != os.geteuid():
-        raise FileProblem(
-            f"{path} belongs to uid {info.st_uid}; repair with: chown {os.geteuid()} {path}", code=REFUSED
+        cure = (
+            f"repair with: chown {os.geteuid()} {shlex.quote(path)}"
+            if own
+            else f"name another directory, or one that belongs to uid {os.geteuid()}"
         )
+        raise FileProblem(f"{path} belongs to uid {info.st_uid}; {cure}", code=REFUSED)
     foreign_group = info.st_mode & stat.S_IWGRP and info.st_gid != os.getegid()
     if info.st_mode & stat.S_IWOTH or foreign_group:
-        raise FileProblem(f"{path} may be written by others; repair with: chmod go-w {path}", code=REFUSED)
+        raise FileProblem(
+            f"{path} may be written by others; repair with: chmod go-w {shlex.quote(path)}", code=REFUSED
+        )
 
 
 def _check_file(info: os.stat_result, path: str, *, private: bool) -> None:
     if not stat.S_ISREG(info.st_mode):
-        raise FileProblem(f"{path} is not a regular file; move it away: mv {path} {path}.old", code=REFUSED)
+        move = f"mv {shlex.quote(path)} {shlex.quote(f'{path}.old')}"
+        raise FileProblem(f"{path} is not a regular file; move it away: {move}", code=REFUSED)
     if info.st_uid != os.geteuid():
         raise FileProblem(
-            f"{path} belongs to uid {info.st_uid}; repair with: chown {os.geteuid()} {path}", code=REFUSED
+            f"{path} belongs to uid {info.st_uid}; repair with: chown {os.geteuid()} {shlex.quote(path)}",
+            code=REFUSED,
         )
     if info.st_nlink > 1:
         raise FileProblem(f"{path} has {info.st_nlink} hard links; keep one name of it only", code=REFUSED)
     if private and info.st_mode & 0o077:
         raise FileProblem(
             f"{path} has mode {stat.S_IMODE(info.st_mode):04o}, others may use it;"
-            f" repair with: chmod 600 {path}",
+            f" repair with: chmod 600 {shlex.quote(path)}",
             code=REFUSED,
         )
 
 
-def _problem(error: OSError, path: str) -> FileProblem:
+def problem_of(error: OSError, path: str) -> FileProblem:
     if error.errno in _TEMPORARY_ERRORS:
         return FileProblem(f"{path}: {error.strerror}; nothing was changed", code=TEMPORARY)
     if error.errno in (errno.ELOOP, errno.ENOTDIR):
         return FileProblem(
             f"{path} is a symbolic link or not a directory: refused; replace it by the real one", code=REFUSED
         )
-    cure = _CURES.get(error.errno or 0, "see: namei -l {path}").format(path=path)
+    cure = _CURES.get(error.errno or 0, "see: namei -l {path}").format(path=shlex.quote(path))
     return FileProblem(f"{path}: {error.strerror}; nothing was changed; {cure}", code=REFUSED)

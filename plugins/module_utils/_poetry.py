@@ -13,10 +13,13 @@ import sys
 import typing as t
 from dataclasses import dataclass
 
+from ._validate import redact
+
 __all__ = [
     "Installation",
     "PoetryProblem",
     "check_names",
+    "check_sections",
     "find",
     "flattened",
     "lend_packages",
@@ -29,6 +32,12 @@ Path = tuple[str, ...]
 
 _PACKAGES = re.compile(r"(.*)/lib(?:64)?/python(\d+)\.(\d+)/(?:site|dist)-packages")
 _BUILD_SETTINGS = ("installer", "build-config-settings")
+_SECTIONS = {
+    *((name,) for name in ("experimental", "installer", "keyring", "python", "requests", "solver")),
+    *((name,) for name in ("virtualenvs", "warnings")),
+    ("virtualenvs", "options"),
+    _BUILD_SETTINGS,
+}
 _OWN_OPTIONS = {
     "repositories": "repositories",
     "certificates": "repositories, with ca_cert and client_cert",
@@ -74,17 +83,29 @@ def find(executable: str) -> Installation | None:
             f"{path} is not Poetry's own script (a Python script); name the right one in option poetry"
         )
     packages, version = _packages(os.path.dirname(os.path.dirname(interpreter)))
-    places = [path, os.path.dirname(path), os.path.realpath(interpreter), os.path.dirname(interpreter)]
-    for place in places + ([packages] if packages else []):
+    places = [path, os.path.realpath(interpreter), os.path.dirname(interpreter)]
+    places += [packages, f"{packages}/poetry"] if packages else []
+    for place in dict.fromkeys(above for one in places for above in _with_all_above(one)):
         try:
             info = os.stat(place)
         except OSError as error:
             raise PoetryProblem(f"{path} runs {place}: {error.strerror}; install Poetry again") from error
-        if info.st_uid not in (0, os.geteuid()) or info.st_mode & stat.S_IWOTH:
+        group = info.st_mode & stat.S_IWGRP and info.st_gid not in (0, os.getegid())
+        sticky = stat.S_ISDIR(info.st_mode) and info.st_mode & stat.S_ISVTX
+        writable = (info.st_mode & stat.S_IWOTH or group) and not sticky
+        if info.st_uid not in (0, os.geteuid()) or writable:
             raise PoetryProblem(
                 f"{place} can be changed by others than {os.geteuid()}: not run; repair its owner and mode"
             )
     return Installation(interpreter, packages, version)
+
+
+def _with_all_above(path: str) -> list[str]:
+    """A path and every directory above it, in which somebody could put another one in its place."""
+    found = [path]
+    while found[-1] != "/":
+        found.append(os.path.dirname(found[-1]))
+    return found
 
 
 def _packages(prefix: str) -> tuple[str | None, tuple[int, ...] | None]:
@@ -93,7 +114,7 @@ def _packages(prefix: str) -> tuple[str | None, tuple[int, ...] | None]:
         library = f"{prefix}/lib"
         for python in os.listdir(library) if os.path.isdir(library) else ():
             packages = f"{library}/{python}/site-packages"
-            for name in os.listdir(packages) if os.path.isdir(packages) else ():
+            for name in os.listdir(packages) if os.path.isdir(f"{packages}/poetry") else ():
                 if match := re.fullmatch(r"poetry-(\d+(?:\.\d+)*)[^-]*\.dist-info", name):
                     return packages, tuple(map(int, match[1].split(".")))
     return None, None
@@ -128,6 +149,7 @@ def use(installation: Installation, params: t.Mapping[str, t.Any], *, have_toml:
                 "too much is declared to move it to Poetry's Python; set for this task"
                 f" ansible_python_interpreter: {installation.interpreter}"
             )
+        os.chdir("/")  # Ansible feeds it by stdin: Python would look for modules in the working directory
         respawn_module(installation.interpreter)  # does not return
     if not have_toml:
         raise PoetryProblem(f"{installation.interpreter} has no module tomli; install Poetry again")
@@ -181,6 +203,21 @@ def typed_settings(settings: t.Mapping[str, t.Any]) -> dict[Path, t.Any]:
     return typed
 
 
+def check_sections(paths: t.Iterable[Path]) -> None:
+    """Refuse what is no single setting: what has an option of its own, and whole sections.
+
+    :raises PoetryProblem: with all of them.
+    """
+    problems = []
+    for path in paths:
+        if path[0] in _OWN_OPTIONS:
+            problems.append(f"settings.{'.'.join(path)}: no setting; use the option {_OWN_OPTIONS[path[0]]}")
+        elif path in _SECTIONS:
+            problems.append(f"settings.{'.'.join(path)}: a whole section; name its settings one by one")
+    if problems:
+        raise PoetryProblem("\n".join(problems))
+
+
 def flattened(settings: t.Mapping[str, t.Any], prefix: Path = ()) -> t.Iterator[tuple[Path, t.Any]]:
     """The settings by their key paths; the settings of one package's build are one value."""
     for key, value in settings.items():
@@ -198,8 +235,6 @@ def flattened(settings: t.Mapping[str, t.Any], prefix: Path = ()) -> t.Iterator[
 
 def _typed(path: Path, value: t.Any, known: t.Mapping[str, t.Any]) -> t.Any:
     name = ".".join(path)
-    if path[0] in _OWN_OPTIONS:
-        raise PoetryProblem(f"no setting; use the option {_OWN_OPTIONS[path[0]]}")
     if value is None:
         raise PoetryProblem("found nothing; give it a value, or leave it out")
     if path[:2] == _BUILD_SETTINGS and len(path) == 3:
@@ -209,6 +244,8 @@ def _typed(path: Path, value: t.Any, known: t.Mapping[str, t.Any]) -> t.Any:
         hint = f"did you mean {' or '.join(near)}" if near else f"known: {', '.join(sorted(known))}"
         raise PoetryProblem(f"this Poetry has no such setting; {hint}")
     validator, normalizer = known[name][:2]
+    if isinstance(value, list) and not all(isinstance(item, str) for item in value):
+        raise PoetryProblem("found a list with something else than strings; quote its items")
     if isinstance(value, bool):
         text = str(value).lower()
     elif isinstance(value, list):
@@ -219,6 +256,8 @@ def _typed(path: Path, value: t.Any, known: t.Mapping[str, t.Any]) -> t.Any:
         if isinstance(value, dict) or not validator(text):
             raise ValueError(text)
         normal = normalizer(text)
+        if isinstance(value, bool) and isinstance(normal, str):
+            raise PoetryProblem(f"found {value}, which is no text (quote it, if it is meant as a name)")
         if isinstance(normal, list):
             # Poetry puts packages into a set: their order would be another one in each run.
             each = dict.fromkeys(item for part in text.split(",") for item in normalizer(part))
@@ -226,9 +265,8 @@ def _typed(path: Path, value: t.Any, known: t.Mapping[str, t.Any]) -> t.Any:
         if isinstance(value, list):
             raise ValueError(text)
     except ValueError:
-        raise PoetryProblem(
-            f"this Poetry does not accept {value if isinstance(value, list) else text!r}"
-        ) from None
+        shown = str(value) if isinstance(value, list) else repr(text)
+        raise PoetryProblem(f"this Poetry does not accept {redact(shown)}") from None
     return normal
 
 

@@ -8,16 +8,15 @@ import typing as t
 from dataclasses import dataclass, field
 
 from ._poetry_effective import PYPI, Configuration, Registered, plain, split
+from ._poetry_show import public_login
 
-__all__ = ["Candidate", "Credentials", "Keyring", "names", "public_login"]
+__all__ = ["Candidate", "Credentials", "Keyring", "names"]
 
 HTTP_BASIC, PYPI_TOKEN = "http-basic", "pypi-token"
 
 _VARIABLE = re.compile(r"POETRY_(?:HTTP_BASIC_(.+)_(?:USERNAME|PASSWORD)|PYPI_TOKEN_(.+))")
 _NO_KEYRING = ("keyring.backends.null", "keyring.backends.fail")
 _BUNDLED = "keyring.backends."
-#: What stands in for a password where the token is the user name.
-_NO_PASSWORDS = ("", "x-oauth-basic")
 
 
 @dataclass(frozen=True)
@@ -159,13 +158,6 @@ def names(config: Configuration) -> dict[str, Registered | None]:
         if part and f"POETRY_HTTP_BASIC_{part}_" not in variables:
             found.setdefault(part.lower().replace("_", "-"))
     return found
-
-
-def public_login(username: t.Any, password: t.Any) -> str | None:
-    """The user name where it is no secret: some hosts take a token as the user name, and no true password."""
-    if not isinstance(username, str) or not isinstance(password, str):
-        return None
-    return username if password not in _NO_PASSWORDS and len(username) <= 64 else None
 
 
 def _chosen(candidates: list[Candidate]) -> dict[str, t.Any]:

@@ -15,7 +15,7 @@ from urllib.parse import SplitResult, urlsplit
 
 from ._poetry import flattened
 from ._poetry_plan import AUTH, CONFIG
-from ._poetry_show import index_url
+from ._poetry_show import SECTIONS, index_url, public_url
 from ._toml_edit import REMOVE, look_up
 
 __all__ = [
@@ -40,10 +40,6 @@ _PLACEHOLDER = re.compile(r"{(.+?)}")
 _REPOSITORY_VARIABLE = re.compile(r"POETRY_REPOSITORIES_([A-Z_]+)_URL")
 _SECRET_TABLES = ("http-basic", "pypi-token")
 #: Where settings are, where no Poetry names them: any other table may be a misspelt one with a secret.
-_SECTION = re.compile(
-    "cache-dir|data-dir|experimental|installer|keyring|python|requests|solver|system-git-client"
-    "|virtualenvs|warnings"
-)
 
 
 @dataclass(frozen=True)
@@ -154,7 +150,7 @@ class Configuration:
         for tree in self.files.values():
             for path, _value in flattened(tree):
                 name = ".".join(path)
-                unnamed = not self.known.settings and _SECTION.fullmatch(path[0])
+                unnamed = not self.known.settings and path[0] in SECTIONS
                 if unnamed or name.startswith(f"{_BUILD_SETTINGS}."):
                     names.add(name)
         if look_up(self.known.defaults, tuple(_BUILD_SETTINGS.split("."))) is not REMOVE:
@@ -195,7 +191,7 @@ class Configuration:
         client = self.value("certificates", repository.name, "client-cert")
         return {
             "name": plain(repository.name),
-            "publish_url": None if repository.url is None else _public(repository.url),
+            "publish_url": None if repository.url is None else public_url(repository.url),
             "index_url": None if repository.url is None else index_url(repository.url),
             "source": repository.source,
             "hidden": repository.hidden,
@@ -251,9 +247,3 @@ def split(url: str) -> SplitResult:
         return urlsplit(url)
     except ValueError:  # its message may hold the password
         return urlsplit("")
-
-
-def _public(url: str) -> str:
-    """The URL without what may be a secret in it."""
-    shown = re.sub(r"\A([a-z]+://)?.*@", r"\1***@", url, flags=re.DOTALL)
-    return re.split(r"[?#]", shown, maxsplit=1)[0]

@@ -4,12 +4,13 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import time
 import typing as t
 from dataclasses import dataclass
 
-from ._home_file import TEMPORARY, ConfigDirectory, FileProblem, Snapshot
+from ._home_file import TEMPORARY, ConfigDirectory, FileProblem, Snapshot, problem_of
 from ._poetry_plan import AUTH, CONFIG, Wanted, plan
 from ._poetry_show import changed_keys, listing, repositories_of
 from ._toml_edit import EditFailed, edit
@@ -20,7 +21,7 @@ __all__ = ["Place", "places", "read", "update"]
 _FILES = (CONFIG, AUTH)
 _TRIES = 5
 #: Poetry takes some milliseconds from reading a file to writing it back, without a lock.
-READ_BACK_SECONDS = 0.05
+READ_BACK_SECONDS = 0.1
 
 
 @dataclass(frozen=True)
@@ -71,38 +72,79 @@ def update(directory: str, *, home: str, wanted: Wanted, check: bool, follow: bo
     :returns: C(changed), C(changes) (dotted keys), C(before) and C(after) (file -> listing without secrets),
         C(repositories); where nothing could be done C(failure), one line that says why and what to do.
     """
-    create = wanted.present and bool(wanted.repositories or wanted.settings or wanted.credentials)
+    first: dict[str, dict[str, t.Any]] = {}
+    written: list[str] = []
+    where: dict[str, Place] = {}
     try:
         with contextlib.ExitStack() as stack:
             where = places(directory, home=home, follow=follow)
-            opened = {
-                path: stack.enter_context(
-                    ConfigDirectory(path, home=_home(home, follow), create=create and not check)
-                )
-                for path in {place.directory for place in where.values()}
-            }
-            first: dict[str, dict[str, t.Any]] = {}
-            changed = False
+            open_all = functools.partial(
+                _open, where, stack, home=_home(home, follow), create=wanted.adds and not check
+            )
+            opened = open_all()
             for _attempt in range(_TRIES):
-                before, after, differs = _pass(where, opened, wanted=wanted, check=check)
-                first = first or before
-                if check or not differs:
-                    return {"changed": changed or differs, **_report(first, after)}
-                changed = True
+                one = _pass(where, opened, wanted=wanted, check=check, written=written)
+                if one is None:
+                    opened = open_all()
+                    continue
+                first = first or one.before
+                if check or not one.differs:
+                    return {"changed": one.differs or bool(written), **_report(first, one.after)}
                 time.sleep(READ_BACK_SECONDS)  # then read back: Poetry may just overwrite it
         raise FileProblem(f"{directory} is written by somebody else all the time; try again", code=TEMPORARY)
     except FileProblem as problem:
-        return {"failure": str(problem)}
+        return {"failure": _told(problem, where, written), "changed": problem.changed or bool(written)}
+    except OSError as error:
+        return {"failure": _told(problem_of(error, directory), where, written), "changed": bool(written)}
+
+
+def _told(problem: FileProblem, where: t.Mapping[str, Place], written: t.Collection[str]) -> str:
+    """The problem's line, true also where it came after a change."""
+    untouched = [f"{place.path}:" for name, place in where.items() if name not in written]
+    text = str(problem)
+    if written and not text.startswith(tuple(untouched)):
+        text = text.replace("nothing was changed", "it was changed, but not read back")
+    return text
+
+
+def _open(
+    where: t.Mapping[str, Place], stack: contextlib.ExitStack, *, home: str, create: bool
+) -> dict[str, ConfigDirectory]:
+    """Open the directories, in an order in which all runs lock them."""
+    return {
+        path: stack.enter_context(ConfigDirectory(path, home=home, create=create))
+        for path in sorted({place.directory for place in where.values()})
+    }
+
+
+@dataclass(frozen=True)
+class _Pass:
+    """What one pass found: the values before and after, and whether a text changes."""
+
+    before: dict[str, t.Any]
+    after: dict[str, t.Any]
+    differs: bool
 
 
 def _pass(
-    where: t.Mapping[str, Place], opened: t.Mapping[str, ConfigDirectory], *, wanted: Wanted, check: bool
-) -> tuple[dict[str, t.Any], dict[str, t.Any], bool]:
-    """Read both files, plan, and write: the values before and after, and whether a text changes."""
+    where: t.Mapping[str, Place],
+    opened: t.Mapping[str, ConfigDirectory],
+    *,
+    wanted: Wanted,
+    check: bool,
+    written: list[str],
+) -> _Pass | None:
+    """Read both files, plan, and write.
+
+    :param written: gets the name of each file that was tried to replace.
+    :returns: None where a directory was removed meanwhile: open it again.
+    """
     with contextlib.ExitStack() as stack:
         for directory in opened.values():
             if not directory.missing:
                 stack.enter_context(directory.locked())
+                if directory.is_gone():
+                    return None
                 if not check:
                     directory.sweep()
         snapshots = {
@@ -114,13 +156,18 @@ def _pass(
         texts = {name: _edited(snapshots[name], changes[name], where[name]) for name in _FILES}
         after = {name: values(text) for name, text in texts.items()}
         differing = [name for name, text in texts.items() if text != snapshots[name].text]
-        for name in () if check else differing:
+        for name in differing:
             place = where[name]
             directory = opened[place.directory]
+            if check:
+                directory.check_writable(place.name)
+                continue
             # Where somebody was faster, the next pass does it.
-            if directory.replace(place.name, texts[name], previous=snapshots[name]) and not texts[name]:
-                directory.remove_if_empty()
-    return before, after, bool(differing)
+            if directory.replace(place.name, texts[name], previous=snapshots[name]):
+                written.append(name)
+                if not texts[name]:
+                    directory.remove_if_empty()
+    return _Pass(before, after, bool(differing))
 
 
 def _parsed(snapshot: Snapshot, place: Place) -> dict[str, t.Any]:
@@ -146,5 +193,5 @@ def _report(before: dict[str, t.Any], after: dict[str, t.Any]) -> dict[str, t.An
         "changes": sorted(key for name in _FILES for key in changed_keys(before[name], after[name])),
         "before": {name: listing(before[name], other=after[name]) for name in _FILES},
         "after": {name: listing(after[name], other=before[name]) for name in _FILES},
-        "repositories": repositories_of(after[CONFIG]),
+        "repositories": repositories_of(after[CONFIG], after[AUTH]),
     }

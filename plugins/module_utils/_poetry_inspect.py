@@ -16,10 +16,11 @@ from dataclasses import dataclass
 from . import _poetry
 from ._as_user import WorkFailed, run_all
 from ._home_file import MAX_BYTES, FileProblem
-from ._poetry_credentials import Credentials, Keyring, names, public_login
+from ._poetry_credentials import Credentials, Keyring, names
 from ._poetry_effective import Configuration, Known
 from ._poetry_files import read
 from ._poetry_plan import AUTH, CONFIG
+from ._poetry_show import public_login
 from ._poetry_warnings import Around, warnings
 from ._toml_read import HAS_TOML
 from ._users import accounts, directory_of

@@ -37,14 +37,19 @@ class Wanted:
     #: Keys of PURGEABLE.
     purge: t.Collection[str] = ()
 
+    @property
+    def adds(self) -> bool:
+        """Whether there is something that has to be there."""
+        return self.present and bool(self.repositories or self.settings or self.credentials)
+
 
 def plan(
     wanted: Wanted, config: t.Mapping[str, t.Any], auth: t.Mapping[str, t.Any]
 ) -> dict[str, dict[Path, t.Any]]:
     """The changes of each file: key path -> value, or REMOVE.
 
-    Poetry writes certificates and credentials to auth.toml and reads them from both files, auth.toml last;
-    so they are set there, and removed from both.
+    Poetry reads all from both files, auth.toml last, and writes certificates and credentials to auth.toml;
+    so each is set where Poetry sets it, and removed where it would win, or from both.
 
     :param config: parsed config.toml.
     :param auth: parsed auth.toml.
@@ -56,15 +61,17 @@ def plan(
             present = look_up(config, path)
             kept = isinstance(value, list) and _same_members(value, present)
             changes[CONFIG].update(_leaves(path, present if kept else value, present))
+            changes[AUTH][path] = REMOVE  # it would win
         elif path[0] == "repositories":
             changes[CONFIG][path] = value
+            changes[AUTH][path] = REMOVE
         else:
             changes[AUTH][path] = value
             if value is REMOVE or path[0] == "certificates":
                 changes[CONFIG][path] = REMOVE
     for section in wanted.purge:
         for file, tree in ((CONFIG, config), (AUTH, auth)):
-            if section == "settings" and file == CONFIG:
+            if section == "settings":
                 unlisted = _unlisted_settings(tree, declared)
             else:
                 unlisted = _unlisted_entries(tree, PURGEABLE[section], declared)
@@ -85,11 +92,13 @@ def _declared(wanted: Wanted) -> dict[Path, t.Any]:
         entries["certificates", name, "cert"] = repository.ca_cert or REMOVE
         entries["certificates", name, "client-cert"] = repository.client_cert or REMOVE
     for credential in wanted.credentials:
-        if credential.username is not None or not wanted.present:
+        only_name = credential.username is credential.password is credential.token is None
+        if credential.token is None or only_name:
             entries["http-basic", credential.name, "username"] = credential.username
             entries["http-basic", credential.name, "password"] = credential.password
-        if credential.token is not None or not wanted.present:
-            entries["pypi-token", credential.name] = credential.token
+        # Poetry would publish with the token of an earlier run.
+        if credential.token is not None or only_name or wanted.present:
+            entries["pypi-token", credential.name] = REMOVE if credential.token is None else credential.token
     entries.update(wanted.settings)
     return entries if wanted.present else dict.fromkeys(entries, REMOVE)
 

@@ -87,7 +87,8 @@ def parse_sources(
     for item, repository in zip(declared, parsed):
         located = present and any(item.get(key) is not None for key in _PLACE)
         name = "PyPI" if _is_pypi(item) else repository.name
-        sources.append(Source(name, repository.index_url if located else None, item.get("priority")))
+        url = (repository.index_url or item["url"]) if located else None
+        sources.append(Source(name, url, item.get("priority")))
     return sources
 
 

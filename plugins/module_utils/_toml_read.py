@@ -33,7 +33,7 @@ def values(text: str) -> dict[str, t.Any]:
     """
     try:
         return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except ValueError as error:  # also a number with thousands of digits
         if text.startswith("\ufeff"):
             raise NotToml("a byte order mark (at line 1, column 1); save it as UTF-8 without one") from error
         raise NotToml(f"invalid TOML: {error}") from error

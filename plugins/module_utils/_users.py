@@ -42,6 +42,11 @@ def accounts(users: list[str] | None, *, allow_root: bool) -> list[pwd.struct_pa
     for number, name in enumerate(parse_users(users, variable="users", allow_root=allow_root)):
         try:
             found.append(pwd.getpwnam(name))
+            if os.geteuid() not in (0, found[-1].pw_uid):
+                problem = Problem(
+                    f"users[{number}]", f"{name!r}", "the own user; others only with become: true"
+                )
+                problems.append(problem)
         except KeyError:
             problems.append(
                 Problem(f"users[{number}]", f"{name!r}, unknown on this machine", "existing users")
@@ -52,5 +57,20 @@ def accounts(users: list[str] | None, *, allow_root: bool) -> list[pwd.struct_pa
 
 
 def directory_of(account: pwd.struct_passwd, config_dir: str) -> str:
-    """The user's Poetry configuration directory."""
-    return os.path.join(account.pw_dir, config_dir)
+    """The user's Poetry configuration directory.
+
+    :raises InvalidInput: it is no directory of its own, or written as only a shell would understand it.
+    """
+    path = os.path.normpath(config_dir or ".")
+    if path in (".", "/") or config_dir[:1] in "~$" or ".." in path.split("/"):
+        raise InvalidInput(
+            [
+                Problem(
+                    "config_dir",
+                    repr(config_dir),
+                    "an absolute path, or one below each user's home, without ~, $ and ..",
+                    ".config/pypoetry",
+                )
+            ]
+        )
+    return os.path.join(os.path.normpath(account.pw_dir), path)

@@ -71,11 +71,14 @@ class InvalidInput(Exception):
 
 @dataclass(frozen=True)
 class Repository:
-    """One Python repository in Artifact Registry; both URLs end with a slash."""
+    """One Python repository; in Artifact Registry both URLs end with a slash.
+
+    C(index_url) is None for another host, whose rules are unknown.
+    """
 
     name: str
     publish_url: str
-    index_url: str
+    index_url: str | None
     identity: str = "default"
     ca_cert: str | None = None
     client_cert: str | None = None
@@ -123,7 +126,7 @@ def parse_repositories(
     ]
     seen: dict[str, Repository] = {}
     for repository in repositories:
-        key = repository.name.lower().replace("_", "-")
+        key = _variable(repository.name)
         if key in seen:
             problems.append(
                 Problem(
@@ -220,7 +223,7 @@ def _parse_one(
     return Repository(
         name=name,
         publish_url=publish_url,
-        index_url=f"{publish_url}simple/",
+        index_url=f"{publish_url}simple/" if _is_artifact_registry(publish_url) else None,
         identity=identity,
         ca_cert=given.get("ca_cert"),
         client_cert=given.get("client_cert"),
@@ -257,6 +260,9 @@ def _url(value: object, path: str, problems: list[Problem], allow_other_hosts: b
     found = _show_url(value)
     if url.scheme != "https" or not host or url.query or url.fragment or "?" in value or "#" in value:
         rule = f"{rule}: https, no query, no fragment"
+    elif allow_other_hosts and not _HOST.fullmatch(host) and not {".", ".."} & set(url.path.split("/")):
+        slash = "/" if re.fullmatch(r"/[^/]+/[^/]+", url.path) else ""
+        return f"https://{url.netloc.lower().rstrip(':')}{url.path}{slash}"
     elif re.fullmatch(r"/[^/]+/[^/]+/simple/?", url.path):
         corrected = value[: value.rindex("/simple")] + "/"
         found, rule, example = (
@@ -268,7 +274,7 @@ def _url(value: object, path: str, problems: list[Problem], allow_other_hosts: b
         url.path.split("/")
     ):
         pass
-    elif allow_other_hosts or (_HOST.fullmatch(host) and port is None):
+    elif _HOST.fullmatch(host) and port is None:
         return f"https://{url.netloc.lower().rstrip(':')}{url.path.rstrip('/')}/"
     elif (other := _FORMAT_HOST.fullmatch(host)) and port is None:
         corrected = f"https://{other[1]}-python.pkg.dev{url.path.rstrip('/')}/"
@@ -281,6 +287,10 @@ def _url(value: object, path: str, problems: list[Problem], allow_other_hosts: b
         rule = f"{_URL_RULE}; other hosts only with allow_other_hosts: true"
     problems.append(Problem(path, found, rule, example))
     return ""
+
+
+def _is_artifact_registry(url: str) -> bool:
+    return bool(_HOST.fullmatch(urlsplit(url).netloc))
 
 
 def parse_credentials(
@@ -340,14 +350,28 @@ def parse_credentials(
                     example,
                 )
             )
-        if name and name.lower() in [other.name.lower() for other in found]:
-            problems.append(
-                Problem(f"{path}.name", f"{_show(name)} a second time", "each name once", example)
-            )
+        others = [other.name for other in found if other.name] + [
+            other for other in repositories if other != name
+        ]
+        for other in others:
+            if name and _variable(name) == _variable(other):
+                problems.append(
+                    Problem(
+                        f"{path}.name",
+                        f"{_show(name)} beside {_show(other)}",
+                        "each name once, and names that differ in more than case and '-' or '_'",
+                        example,
+                    )
+                )
         found.append(Credential(name, given.get("username"), given.get("password"), given.get("token")))
     if problems:
         raise InvalidInput(problems)
     return found
+
+
+def _variable(name: str) -> str:
+    """What Poetry's environment variables make of a name: the same for names that it cannot tell apart."""
+    return name.upper().replace("-", "_")
 
 
 def _unusable_secret(value: object, key: str) -> tuple[str, str] | None:
@@ -489,4 +513,9 @@ def _plain(key: object) -> str:
 
 def redact(text: str) -> str:
     """The text without users and passwords in URLs: what stands between C(//) and the line's last C(@)."""
-    return re.sub(r"//[^\n]*@", "//***@", text)
+    lines = text.split("\n")
+    for number, line in enumerate(lines):  # no pattern: it would take quadratic time on what users can write
+        start, end = line.find("//"), line.rfind("@")
+        if 0 <= start < end:
+            lines[number] = f"{line[:start]}//***{line[end:]}"
+    return "\n".join(lines)

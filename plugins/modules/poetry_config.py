@@ -88,14 +88,14 @@ options:
         type: raw
   state:
     description:
-      - Whether what is declared is there. Other entries stay.
+      - Whether what is declared is there. Other entries stay. To remove an entry, its name is enough.
     type: str
     choices: [present, absent]
     default: present
   purge:
     description:
-      - Sections that lose what is not declared, also what users added themselves.
-      - C(credentials) takes the tokens too that the role C(gar_auth) wrote.
+      - Sections that lose what is not declared, also what users added themselves; C(credentials) also what
+        the role C(gar_auth) wrote, C(settings) also what this Poetry does not know.
     type: list
     elements: str
     choices: [settings, repositories, certificates, credentials]

@@ -59,7 +59,7 @@ options:
         description: The repository's ID. The default is the O(sources[].name).
         type: raw
       url:
-        description: The whole publish or index URL, instead of project, location and repository.
+        description: The whole publish or index URL; of another host the index URL, which is taken as it is.
         type: raw
       ca_cert:
         description: Not used by this module; accepted so that one list serves the whole collection.
@@ -181,7 +181,6 @@ from ansible_collections.devbox.artifact_registry.plugins.module_utils._as_user 
 from ansible_collections.devbox.artifact_registry.plugins.module_utils._poetry_sources import parse_sources
 from ansible_collections.devbox.artifact_registry.plugins.module_utils._toml_read import HAS_TOML
 
-# Of type raw: the validator says what YAML made of a value.
 SOURCE: dict[str, t.Any] = {
     "name": {"type": "raw", "required": True},
     "priority": {"type": "str", "choices": ["primary", "supplemental", "explicit"]},
@@ -248,6 +247,7 @@ def main() -> None:
         interpreter = None if has_respawned() else probe_interpreters_for_module(PYTHONS, "tomllib")
         if not interpreter:
             module.fail_json(msg="needs Python 3.11 or newer on the machine, or tomli for " + sys.executable)
+        os.chdir("/")  # as in _poetry.use
         respawn_module(interpreter)  # does not return
     try:
         result = run(module)

@@ -45,6 +45,7 @@ def virtual_environment(poetry: Path, *, python: str, version: str) -> Path:
     (prefix / "pyvenv.cfg").touch()
     packages = prefix / "lib" / f"python{python}" / "site-packages"
     (packages / f"poetry-{version}.dist-info").mkdir(parents=True)
+    (packages / "poetry").mkdir()
     return packages
 
 
@@ -172,10 +173,14 @@ def test_settings_get_poetrys_types(settings: dict[str, Any], typed: dict[tuple[
             {"installer": {"max-workers": 4}, "installer.max-workers": 5},
             "installer.max-workers: found a second time; give it once",
         ),
-        ({"http-basic.x.password": "p"}, "http-basic.x.password: no setting; use the option credentials"),
+        ({"cache-dir": True}, "cache-dir: found True, which is no text (quote it, if it is meant as a name)"),
         (
-            {"repositories": {"x": {"url": "u"}}},
-            "repositories.x.url: no setting; use the option repositories",
+            {"installer.no-binary": [None]},
+            "installer.no-binary: found a list with something else than strings; quote its items",
+        ),
+        (
+            {"installer.max-workers": "https://u:canary@h/"},
+            "installer.max-workers: this Poetry does not accept 'https://***@h/'",
         ),
         (
             {"installer.build-config-settings.x": {"CC": "gcc"}},
@@ -187,6 +192,23 @@ def test_settings_that_poetry_would_refuse(settings: dict[str, Any], message: st
     with pytest.raises(PoetryProblem) as caught:
         _poetry.typed_settings(settings)
     assert str(caught.value) == f"settings.{message}"
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        ("http-basic", "no setting; use the option credentials"),
+        ("pypi-token.x", "no setting; use the option credentials"),
+        ("repositories.x.url", "no setting; use the option repositories"),
+        ("certificates.x", "no setting; use the option repositories, with ca_cert and client_cert"),
+        ("virtualenvs", "a whole section; name its settings one by one"),
+        ("installer.build-config-settings", "a whole section; name its settings one by one"),
+    ],
+)
+def test_what_is_no_single_setting_is_refused(path: str, message: str) -> None:
+    with pytest.raises(PoetryProblem) as caught:
+        _poetry.check_sections([("cache-dir",), tuple(path.split("."))])
+    assert str(caught.value) == f"settings.{path}: {message}"
 
 
 @pytest.mark.usefixtures("installed_poetry")

@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import os
 import pwd
+import time
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
@@ -194,7 +195,7 @@ OPTIONS: dict[str, tuple[dict[str, Any], list[str], dict[str, Any]]] = {
         {"repositories": {"x": {"url": "https://example.com/a/b/"}}},
     ),
     "state absent": (
-        {"repositories": [{"name": "mine", "url": URL}], "settings": {"cache-dir": None}, "state": "absent"},
+        {"repositories": [{"name": "mine"}], "settings": {"cache-dir": None}, "state": "absent"},
         ["cache-dir", "repositories.mine.url"],
         {"cache-dir": None, "repositories": None},
     ),
@@ -423,6 +424,71 @@ def test_the_module_reports_paths_urls_and_a_diff(run: Run, home: Path) -> None:
     ]
 
 
+HIDDEN = """\
+[http-basic.a]
+username = "canary"
+password = "x-oauth-basic"
+[pypi-token]
+username = "canary"
+[http_basic.typo]
+password = "canary"
+[repositories.mine]
+url = "https://example.com/?token=canary"
+password = "canary"
+[repositories.other]
+url = "u:canary@example.com/"
+[installer.build-config-settings.x]
+TOKEN = "canary"
+"""
+
+
+@pytest.mark.parametrize("file", ["config.toml", "auth.toml"])
+def test_what_may_be_a_secret_is_not_in_the_result(run: Run, poetry_dir: Path, file: str) -> None:
+    (poetry_dir / file).write_text(HIDDEN)
+    (poetry_dir / file).chmod(0o600)
+    done = run(repositories=[REPOSITORY], credentials=[PARTNER])
+    assert done["changed"] is True
+    assert "canary" not in json.dumps(done)
+
+
+def test_a_line_of_slashes_costs_no_time(run: Run, config: Path) -> None:
+    config.write_text(f'cache-dir = "{"/" * 400_000}"\n')
+    start = time.monotonic()
+    assert run(repositories=[REPOSITORY])["changed"] is True
+    assert time.monotonic() - start < 10
+
+
+def test_check_mode_predicts_that_a_directory_cannot_be_written(
+    nobody: pwd.struct_passwd, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    directory = Path(nobody.pw_dir) / ".config" / "pypoetry"
+    directory.mkdir(parents=True)
+    for path in (directory.parent, directory):
+        os.chown(path, nobody.pw_uid, nobody.pw_gid)
+    directory.chmod(0o500)
+    monkeypatch.setattr(pwd, "getpwnam", lambda _name: nobody)
+    predicted, done = (run(repositories=[REPOSITORY], check=check) for check in (True, False))
+    assert predicted["msg"] == done["msg"]
+    assert f"{directory}/config.toml: Permission denied; nothing was changed" in done["msg"]
+
+
+def test_a_change_before_a_failure_is_reported(
+    run: Run, config: Path, auth: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replace = _home_file.ConfigDirectory.replace
+
+    def full(self: _home_file.ConfigDirectory, name: str, text: str, **options: Any) -> bool:
+        if name == "auth.toml":
+            raise _home_file.FileProblem(f"{auth}: full; nothing was changed", code=_home_file.TEMPORARY)
+        return replace(self, name, text, **options)
+
+    monkeypatch.setattr(_home_file.ConfigDirectory, "replace", full)
+    done = run(repositories=[REPOSITORY], credentials=[PARTNER])
+    assert (done["failed"], done["changed"]) == (True, True)
+    assert done["users"]["dev"]["failure"] == f"{auth}: full; nothing was changed"
+    assert config.read_text() == REGISTERED
+
+
 def test_secrets_of_the_user_are_not_in_the_result(run: Run, config: Path, auth: Path) -> None:
     foreign = '# pass: canary\n[repositories.mine]\nurl = "https://dev:canary@ex/2\'x@example.com/simple/"\n'
     config.write_text(f"{foreign}\n[http-basic.x]\nusername = 'u'\npassword = 'canary'\n")
@@ -449,6 +515,15 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
         {"repositories": [{"name": "a b", "url": URL}], "credentials": [{"name": "x"}]},
         "repositories[0].name: found 'a b'\n",
     ),
+    "a whole section of credentials": (
+        {"settings": {"http-basic": None}, "state": "absent"},
+        "settings.http-basic: no setting; use the option credentials",
+    ),
+    "a directory as a shell writes it": (
+        {"config_dir": "~/.config/pypoetry"},
+        "config_dir: found '~/.config/pypoetry'\n  allowed: an absolute path, or one below each user's home",
+    ),
+    "the home itself": ({"config_dir": ""}, "config_dir: found ''\n  allowed: an absolute path"),
     "purge of what is absent": (
         {"state": "absent", "purge": ["settings"]},
         "purge: found settings together with state: absent\n  allowed: state: present",

@@ -21,8 +21,8 @@ from unit.plugins.poetry_facts import (
 from ansible_collections.devbox.artifact_registry.plugins.module_utils._poetry_credentials import (
     Keyring,
     names,
-    public_login,
 )
+from ansible_collections.devbox.artifact_registry.plugins.module_utils._poetry_show import public_login
 
 RELEASES = ["1.8.5", "2.0.1", "2.1.0", "2.3.2", "2.3.3", "2.5.1"]
 PASSWORD = "POETRY_HTTP_BASIC_PRIVATE_REPO_PASSWORD"

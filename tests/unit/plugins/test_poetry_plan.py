@@ -123,7 +123,30 @@ CASES: dict[str, tuple[Wanted, tuple[Tree, Tree], tuple[Tree, Tree]]] = {
     "nothing but purges": (
         Wanted(purge={"settings", "repositories", "certificates", "credentials"}),
         ({"a": 1, "repositories": {"c": {"url": "y"}}}, {"http-basic": {"x": {"username": "u"}}, "note": 1}),
-        ({}, {"note": 1}),
+        ({}, {}),
+    ),
+    "what would win in auth.toml goes": (
+        Wanted([PLAIN], settings=SETTINGS),
+        (
+            {},
+            {"repositories": {"a.b": {"url": "x"}}, "virtualenvs": {"in-project": False}, "cache-dir": "/y"},
+        ),
+        ({"repositories": {"a.b": {"url": URL}}, "virtualenvs": {"in-project": True}, "cache-dir": "/x"}, {}),
+    ),
+    "a login where a token is": (
+        Wanted(credentials=[BASIC]),
+        ({}, {"pypi-token": {"partner": "t", "other": "u"}}),
+        ({}, {"http-basic": {"partner": {"username": "dev", "password": "p"}}, "pypi-token": {"other": "u"}}),
+    ),
+    "removal of the token only": (
+        Wanted(credentials=[Credential("partner", token="t")], present=False),
+        ({}, {"pypi-token": {"partner": "t"}, "http-basic": {"partner": {"username": "u"}}}),
+        ({}, {"http-basic": {"partner": {"username": "u"}}}),
+    ),
+    "removal of the login only": (
+        Wanted(credentials=[BASIC], present=False),
+        ({}, {"pypi-token": {"partner": "t"}, "http-basic": {"partner": {"username": "u"}}}),
+        ({}, {"pypi-token": {"partner": "t"}}),
     ),
     "nothing": (Wanted(), ({"a": 1}, {"b": 2}), ({"a": 1}, {"b": 2})),
 }
@@ -146,4 +169,5 @@ def test_a_secret_is_not_in_what_a_credential_prints() -> None:
 def test_only_what_is_declared_is_planned() -> None:
     changes = plan(Wanted([PLAIN]), {"repositories": {"mine": {"url": "x"}}}, {"http-basic": {"mine": {}}})
     certificates = {("certificates", "a.b", key): REMOVE for key in ("cert", "client-cert")}
-    assert changes == {CONFIG: {("repositories", "a.b", "url"): URL, **certificates}, AUTH: certificates}
+    url = ("repositories", "a.b", "url")
+    assert changes == {CONFIG: {url: URL, **certificates}, AUTH: {url: REMOVE, **certificates}}

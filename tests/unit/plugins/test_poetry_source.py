@@ -123,7 +123,9 @@ def test_the_examples_do_what_they_say(run: Run, project: Path) -> None:
                 "sources": [{"name": "private-repo", "url": "https://proxy.example.com/a/b/"}],
                 "allow_other_hosts": True,
             },
-            f"\n{PRIVATE_TABLE}".replace(f"{HOST}/my-project/python/", "https://proxy.example.com/a/b/"),
+            f"\n{PRIVATE_TABLE}".replace(
+                f"{HOST}/my-project/python/simple/", "https://proxy.example.com/a/b/"
+            ),
             id="allow_other_hosts",
         ),
     ],

@@ -11,6 +11,7 @@ from unit.plugins.golden import NAME, QUOTE, refusal, text
 from ansible_collections.devbox.artifact_registry.plugins.module_utils import _validate as validate
 
 EXAMPLE = '{name: private-repo, username: dev, password: "{{ vaulted }}"}'
+ONCE = "each name once, and names that differ in more than case and '-' or '_'"
 EITHER = "either username and password, or token"
 USER = {"name": "x", "username": "dev"}
 
@@ -70,7 +71,11 @@ CASES: list[tuple[Any, str]] = [
     ),
     (
         [{"name": "x", "token": "canary"}, {"name": "X", "token": "canary"}],
-        text("credentials[1].name", "'X' a second time", "each name once", EXAMPLE),
+        text("credentials[1].name", "'X' beside 'x'", ONCE, EXAMPLE),
+    ),
+    (
+        [{"name": "Private_Repo", "username": "u", "password": "canary"}],
+        text("credentials[0].name", "'Private_Repo' beside 'private-repo'", ONCE, EXAMPLE),
     ),
     (
         [{"name": "private-repo", "token": "canary"}],
