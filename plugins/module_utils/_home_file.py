@@ -318,8 +318,9 @@ class ConfigDirectory:
             return True
         except OSError as error:
             if done:
+                cure = _CURES.get(error.errno or 0, "see: dmesg").format(path=shlex.quote(path))
                 raise FileProblem(
-                    f"{path} was changed, but may be lost at a power cut: {error.strerror}; see: dmesg",
+                    f"{path} was changed, but may be lost at a power cut: {error.strerror}; {cure}",
                     code=TEMPORARY,
                     changed=True,
                 ) from error

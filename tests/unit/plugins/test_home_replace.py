@@ -191,6 +191,7 @@ def test_an_error_after_the_change_does_not_say_that_nothing_was_changed(
         with pytest.raises(FileProblem) as caught:
             directory.replace("auth.toml", NEW, previous=snapshot)
     assert str(caught.value) == (
-        f"{path} was changed, but may be lost at a power cut: Input/output error; see: dmesg"
+        f"{path} was changed, but may be lost at a power cut: Input/output error;"
+        " the disk may be failing, see: dmesg"
     )
     assert (path.read_text(), names(poetry_dir)) == (NEW, ["auth.toml"])
