@@ -41,6 +41,7 @@ def places(directory: str, *, home: str, follow: bool) -> dict[str, Place]:
 
     :raises FileProblem: a link leads out of the home.
     """
+    home = os.path.normpath(home)
     found = {name: Place(directory, name) for name in _FILES}
     if not follow:
         return found

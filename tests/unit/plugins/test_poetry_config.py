@@ -581,3 +581,13 @@ def test_root_is_no_default(
     assert "root only with allow_root: true" in run(users=None, repositories=[REPOSITORY])["msg"]
     assert os.listdir(home) == []
     assert run(users=None, allow_root=True, repositories=[REPOSITORY])["changed"] is True
+
+
+def test_a_home_with_a_slash_at_its_end_is_the_same_home(
+    run: Run, monkeypatch: pytest.MonkeyPatch, dev: pwd.struct_passwd, home: Path
+) -> None:
+    monkeypatch.setattr(pwd, "getpwnam", lambda _name: pwd.struct_passwd((*dev[:5], f"{home}/", dev[6])))
+    (home / "dotfiles").mkdir()
+    link_directory(home, home / "dotfiles")
+    assert run(repositories=[REPOSITORY], symlink="follow")["changed"] is True
+    assert (home / "dotfiles" / "config.toml").read_text() == REGISTERED
