@@ -588,6 +588,6 @@ def test_a_home_with_a_slash_at_its_end_is_the_same_home(
 ) -> None:
     monkeypatch.setattr(pwd, "getpwnam", lambda _name: pwd.struct_passwd((*dev[:5], f"{home}/", dev[6])))
     (home / "dotfiles").mkdir()
-    link_directory(home, home / "dotfiles")
+    link_files(home, home / "dotfiles")
     assert run(repositories=[REPOSITORY], symlink="follow")["changed"] is True
     assert (home / "dotfiles" / "config.toml").read_text() == REGISTERED
