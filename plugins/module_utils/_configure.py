@@ -120,7 +120,6 @@ def _with_settings(module: AnsibleModule, wanted: Wanted) -> Wanted:
     declared = module.params["settings"]
     settings = dict(_poetry.flattened(declared))
     names = [one.name for one in wanted.repositories] + [one.name for one in wanted.credentials]
-    _poetry.check_sections(settings)
     judge = wanted.present and bool(settings or any("." in name for name in names))
     if judge or not HAS_TOML:
         found = _poetry.find(module.params["poetry"])
@@ -138,5 +137,6 @@ def _with_settings(module: AnsibleModule, wanted: Wanted) -> Wanted:
             _poetry.use(found, module.params, have_toml=HAS_TOML)
             _poetry.check_names(names, found.version or _poetry.version())
             if judge:
-                settings = _poetry.typed_settings(declared)
+                return dataclasses.replace(wanted, settings=_poetry.typed_settings(declared))
+    _poetry.check_sections(settings)
     return dataclasses.replace(wanted, settings=settings)

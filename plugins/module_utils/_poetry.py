@@ -208,14 +208,19 @@ def check_sections(paths: t.Iterable[Path]) -> None:
 
     :raises PoetryProblem: with all of them.
     """
-    problems = []
-    for path in paths:
-        if path[0] in _OWN_OPTIONS:
-            problems.append(f"settings.{'.'.join(path)}: no setting; use the option {_OWN_OPTIONS[path[0]]}")
-        elif path in _SECTIONS:
-            problems.append(f"settings.{'.'.join(path)}: a whole section; name its settings one by one")
-    if problems:
-        raise PoetryProblem("\n".join(problems))
+    problems = {path: _no_setting(path) for path in paths}
+    if any(problems.values()):
+        raise PoetryProblem(
+            "\n".join(
+                f"settings.{'.'.join(path)}: {problem}" for path, problem in problems.items() if problem
+            )
+        )
+
+
+def _no_setting(path: Path) -> str | None:
+    if path[0] in _OWN_OPTIONS:
+        return f"no setting; use the option {_OWN_OPTIONS[path[0]]}"
+    return "a whole section; name its settings one by one" if path in _SECTIONS else None
 
 
 def flattened(settings: t.Mapping[str, t.Any], prefix: Path = ()) -> t.Iterator[tuple[Path, t.Any]]:
@@ -235,6 +240,8 @@ def flattened(settings: t.Mapping[str, t.Any], prefix: Path = ()) -> t.Iterator[
 
 def _typed(path: Path, value: t.Any, known: t.Mapping[str, t.Any]) -> t.Any:
     name = ".".join(path)
+    if problem := _no_setting(path):
+        raise PoetryProblem(problem)
     if value is None:
         raise PoetryProblem("found nothing; give it a value, or leave it out")
     if path[:2] == _BUILD_SETTINGS and len(path) == 3:
