@@ -106,9 +106,10 @@ def stopped_at(process: Process, call: Call, *, scratch: Path) -> Iterator[None]
     log.unlink(missing_ok=True)
     options = ["-e", f"trace={call.name}", "-e", f"inject={call.name}:signal=STOP:when={call.nth}"]
     with traced(process.pid, "-e", "signal=STOP", *options, log=log):
-        seen = log.read_text().count("--- stopped by SIGSTOP")
+        stops = "--- stopped by SIGSTOP"  # the first of them is the one it is attached in
+        until(lambda: stops in log.read_text(), what="seen by the tracer as stopped")
         os.kill(process.pid, signal.SIGCONT)
-        until(lambda: log.read_text().count("--- stopped by SIGSTOP") > seen, what=f"stopped at {call}")
+        until(lambda: log.read_text().count(stops) == 2, what=f"stopped at {call}")
     until(lambda: state_of(process.pid) == "T", what="stopped, without the tracer")
     try:
         yield
