@@ -8,11 +8,11 @@ import functools
 import typing as t
 
 from . import _poetry
-from ._as_user import WorkFailed, run_all
 from ._poetry_files import update
 from ._poetry_plan import AUTH, CONFIG, Wanted
+from ._poetry_settings import check_names, check_sections, flattened, typed_settings
 from ._toml_read import HAS_TOML
-from ._users import accounts, directory_of
+from ._users import accounts, for_each
 from ._validate import InvalidInput, Problem, parse_credentials, parse_repositories
 
 if t.TYPE_CHECKING:
@@ -35,45 +35,37 @@ def run(module: AnsibleModule) -> dict[str, t.Any]:
     wanted = _declared(params)
     users = accounts(params["users"], allow_root=params["allow_root"])
     wanted = _with_settings(module, wanted)
-    follow = params["symlink"] == "follow"
-    work = functools.partial(update, wanted=wanted, check=module.check_mode, follow=follow)
-    directories = [directory_of(account, params["config_dir"]) for account in users]
-    answers = run_all(
-        (account, functools.partial(work, directory, home=account.pw_dir))
-        for account, directory in zip(users, directories)
-    )
-    result: dict[str, t.Any] = {
-        "changed": False,
-        "users": {},
+    answers = for_each(users, params, functools.partial(update, wanted=wanted, check=module.check_mode))
+    told = {name: _told(answer) for name, answer in answers.items()}
+    result = {
+        "changed": any(user["changed"] for user in told.values()),
+        "users": told,
         "repositories": [
             {"name": one.name, "publish_url": one.publish_url, "index_url": one.index_url}
             for one in wanted.repositories
             if one.publish_url != _ANYWHERE
         ],
     }
-    diffs: list[dict[str, str]] = []
-    for account, directory, answer in zip(users, directories, answers):
-        files = {"config_file": f"{directory}/{CONFIG}", "auth_file": f"{directory}/{AUTH}"}
-        if isinstance(answer, WorkFailed) or "failure" in answer:
-            failure = str(answer) if isinstance(answer, WorkFailed) else answer["failure"]
-            changed = not isinstance(answer, WorkFailed) and answer["changed"]
-            result["changed"] = result["changed"] or changed
-            result["users"][account.pw_name] = {**files, "changed": changed, "failure": failure}
-            continue
-        result["changed"] = result["changed"] or answer["changed"]
-        kept = {key: answer[key] for key in ("changed", "changes", "repositories")}
-        result["users"][account.pw_name] = {**files, **kept}
-        diffs += [
-            {
-                "before_header": f"{directory}/{name}",
-                "after_header": f"{directory}/{name}",
-                "before": answer["before"][name],
-                "after": answer["after"][name],
-            }
-            for name in (CONFIG, AUTH)
-            if answer["before"][name] != answer["after"][name]
-        ]
-    return {**result, "diff": diffs} if module._diff else result
+    if module._diff:
+        result["diff"] = [entry for answer in answers.values() for entry in _diff(answer)]
+    return result
+
+
+def _told(answer: dict[str, t.Any]) -> dict[str, t.Any]:
+    """What the module returns for a user."""
+    told = {key: value for key, value in answer.items() if key not in ("before", "after")}
+    return {"changed": False, **told}
+
+
+def _diff(answer: dict[str, t.Any]) -> t.Iterator[dict[str, str]]:
+    """What a user's files list before and after, where that differs."""
+    if "failure" in answer:
+        return
+    for key, name in (("config_file", CONFIG), ("auth_file", AUTH)):
+        before, after = answer["before"][name], answer["after"][name]
+        if before != after:
+            header = dict.fromkeys(("before_header", "after_header"), answer[key])
+            yield {**header, "before": before, "after": after}
 
 
 def _declared(params: dict[str, t.Any]) -> Wanted:
@@ -92,9 +84,7 @@ def _declared(params: dict[str, t.Any]) -> Wanted:
     except InvalidInput as error:
         problems += error.problems
     try:
-        names = [
-            repository.name for repository in repositories if "-python.pkg.dev/" in repository.publish_url
-        ]
+        names = [repository.name for repository in repositories if repository.index_url is not None]
         credentials = parse_credentials(params["credentials"], names_only=not present, repositories=names)
     except InvalidInput as error:
         problems += error.problems
@@ -118,25 +108,23 @@ def _by_name(declared: dict[str, t.Any]) -> dict[str, t.Any]:
 def _with_settings(module: AnsibleModule, wanted: Wanted) -> Wanted:
     """Check settings and names with the installed Poetry; may go on under its interpreter and not return."""
     declared = module.params["settings"]
-    settings = dict(_poetry.flattened(declared))
+    settings = dict(flattened(declared))
     names = [one.name for one in wanted.repositories] + [one.name for one in wanted.credentials]
     judge = wanted.present and bool(settings or any("." in name for name in names))
     if judge or not HAS_TOML:
-        found = _poetry.find(module.params["poetry"])
-        if found is None:
-            missing = (
-                f"there is no {module.params['poetry']}; run the role poetry first, or set option poetry"
-            )
+        try:
+            found = _poetry.find(module.params["poetry"])
+        except _poetry.PoetryMissing as missing:
             if not module.check_mode:
-                raise _poetry.PoetryProblem(missing)
+                raise
             if not HAS_TOML:
                 module.warn(f"{missing}; nothing was compared")
                 module.exit_json(changed=wanted.adds, users={}, repositories=[])
             module.warn(f"{missing}; the settings were not checked")
         else:
             _poetry.use(found, module.params, have_toml=HAS_TOML)
-            _poetry.check_names(names, found.version or _poetry.version())
+            check_names(names, found.version or _poetry.version())
             if judge:
-                return dataclasses.replace(wanted, settings=_poetry.typed_settings(declared))
-    _poetry.check_sections(settings)
+                return dataclasses.replace(wanted, settings=typed_settings(declared))
+    check_sections(settings)
     return dataclasses.replace(wanted, settings=settings)

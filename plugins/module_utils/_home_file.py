@@ -13,7 +13,6 @@ import errno
 import fcntl
 import os
 import re
-import secrets
 import shlex
 import stat
 import time
@@ -285,7 +284,7 @@ class ConfigDirectory:
         :returns: False where the file is no longer what was read: read and merge again.
         :raises FileProblem: nothing was changed; disk full (75), read-only, immutable, mounted (77).
         """
-        temporary = f".{name}.devbox-{secrets.token_hex(8)}"
+        temporary = f".{name}.devbox-{os.urandom(8).hex()}"
         path = f"{self.path}/{name}"
         done = False
         try:

@@ -8,11 +8,10 @@ import typing as t
 from dataclasses import dataclass, field
 
 from ._poetry_effective import PYPI, Configuration, Registered, plain, split
+from ._poetry_plan import HTTP_BASIC, PYPI_TOKEN
 from ._poetry_show import public_login
 
 __all__ = ["Candidate", "Credentials", "Keyring", "names"]
-
-HTTP_BASIC, PYPI_TOKEN = "http-basic", "pypi-token"
 
 _VARIABLE = re.compile(r"POETRY_(?:HTTP_BASIC_(.+)_(?:USERNAME|PASSWORD)|PYPI_TOKEN_(.+))")
 _NO_KEYRING = ("keyring.backends.null", "keyring.backends.fail")

@@ -13,19 +13,22 @@ import typing as t
 from dataclasses import dataclass, field
 from urllib.parse import SplitResult, urlsplit
 
-from ._poetry import flattened
-from ._poetry_plan import AUTH, CONFIG
+from ._poetry_plan import AUTH, CONFIG, HTTP_BASIC, PYPI_TOKEN
+from ._poetry_settings import BUILD_SETTINGS, flattened, package_key
 from ._poetry_show import SECTIONS, index_url, public_url
 from ._toml_edit import REMOVE, look_up
 
 __all__ = [
     "DEFAULT",
     "ENVIRONMENT",
+    "PLACEHOLDER",
     "PYPI",
+    "REPOSITORY_VARIABLE",
     "Configuration",
     "Known",
     "Registered",
     "Value",
+    "expanded",
     "plain",
     "split",
 ]
@@ -35,11 +38,10 @@ PYPI = "https://upload.pypi.org/legacy/"
 
 Path = tuple[str, ...]
 
-_BUILD_SETTINGS = "installer.build-config-settings"
-_PLACEHOLDER = re.compile(r"{(.+?)}")
-_REPOSITORY_VARIABLE = re.compile(r"POETRY_REPOSITORIES_([A-Z_]+)_URL")
-_SECRET_TABLES = ("http-basic", "pypi-token")
-#: Where settings are, where no Poetry names them: any other table may be a misspelt one with a secret.
+#: A setting's name in a value, which Poetry replaces by that setting's value.
+PLACEHOLDER = re.compile(r"{(.+?)}")
+#: While one of these is set, Poetry sees no repository of a file.
+REPOSITORY_VARIABLE = re.compile(r"POETRY_REPOSITORIES_([A-Z_]+)_URL")
 
 
 @dataclass(frozen=True)
@@ -121,13 +123,13 @@ class Configuration:
             path = tuple(match[1].split("."))
             if path in resolving or path == keys:
                 return match[0]  # Poetry itself would not come to an end
-            if path[0] in _SECRET_TABLES:
+            if path[0] in (HTTP_BASIC, PYPI_TOKEN):
                 return "***"
             inner = self.value(*path, resolving=(*resolving, keys))
             kept = not inner if self.known.before(2, 4) else inner is None
             return match[0] if kept or isinstance(inner, dict) else str(inner)
 
-        return _PLACEHOLDER.sub(other, value)
+        return PLACEHOLDER.sub(other, value)
 
     def refused(self, name: str) -> bool:
         """Whether Poetry fails because of the variable that is set for a setting."""
@@ -149,14 +151,13 @@ class Configuration:
         names = set(self.known.settings)
         for tree in self.files.values():
             for path, _value in flattened(tree):
-                name = ".".join(path)
                 unnamed = not self.known.settings and path[0] in SECTIONS
-                if unnamed or name.startswith(f"{_BUILD_SETTINGS}."):
-                    names.add(name)
-        if look_up(self.known.defaults, tuple(_BUILD_SETTINGS.split("."))) is not REMOVE:
-            prefix = self.variable(*_BUILD_SETTINGS.split(".")) + "_"
+                if unnamed or path[:-1] == BUILD_SETTINGS:
+                    names.add(".".join(path))
+        if look_up(self.known.defaults, BUILD_SETTINGS) is not REMOVE:
+            prefix = self.variable(*BUILD_SETTINGS) + "_"
             packages = [name[len(prefix) :] for name in self.environment if name.startswith(prefix)]
-            names |= {f"{_BUILD_SETTINGS}.{re.sub('[-_.]+', '-', package).lower()}" for package in packages}
+            names |= {".".join((*BUILD_SETTINGS, package_key(package))) for package in packages}
         result = {}
         for name in sorted(names):
             found = self.found(*name.split("."))
@@ -166,7 +167,7 @@ class Configuration:
 
     def repositories(self) -> list[Registered]:
         """The repositories, in Poetry's order; those that the environment hides come last."""
-        variables = (_REPOSITORY_VARIABLE.match(name) for name in self.environment)
+        variables = (REPOSITORY_VARIABLE.match(name) for name in self.environment)
         declared = {match[1].lower().replace("_", "-") for match in variables if match}
         names = {**dict.fromkeys(sorted(declared)), **self.tables("repositories")}
         registered = []
@@ -219,7 +220,7 @@ class Configuration:
             or self._directory("XDG_DATA_HOME", ".local/share"),
         }
         own = {
-            key: re.sub("^~(?=/|$)", lambda _match: self.home, directory)
+            key: expanded(directory, self.home)
             for key, directory in directories.items()
             if key in self.known.defaults
         }
@@ -238,7 +239,15 @@ def plain(value: t.Any) -> t.Any:
         return [plain(item) for item in value]
     if value is None or isinstance(value, (bool, int, float)):
         return value
-    return re.sub(r"//.*@", "//***@", str(value), flags=re.DOTALL)
+    text = str(value)
+    before, slashes, rest = text.partition("//")  # over line breaks too, which C(redact) leaves alone
+    _hidden, at, shown = rest.rpartition("@")
+    return f"{before}{slashes}***@{shown}" if at else text
+
+
+def expanded(path: str, home: str) -> str:
+    """The path with the user's home for the C(~) at its start."""
+    return re.sub("^~(?=/|$)", lambda _match: home, path)
 
 
 def split(url: str) -> SplitResult:

@@ -10,7 +10,7 @@ import time
 import typing as t
 from dataclasses import dataclass
 
-from ._home_file import TEMPORARY, ConfigDirectory, FileProblem, Snapshot, problem_of
+from ._home_file import REFUSED, TEMPORARY, UNUSABLE, ConfigDirectory, FileProblem, Snapshot, problem_of
 from ._poetry_plan import AUTH, CONFIG, Wanted, plan
 from ._poetry_show import changed_keys, listing, repositories_of
 from ._toml_edit import EditFailed, edit
@@ -49,7 +49,7 @@ def places(directory: str, *, home: str, follow: bool) -> dict[str, Place]:
         real = os.path.realpath(place.path)
         within = os.path.realpath(directory if not directory.startswith(f"{home}/") else home)
         if real != place.path and not real.startswith(f"{within}/"):
-            raise FileProblem(f"{place.path} leads to {real}, outside of {within}: refused", code=77)
+            raise FileProblem(f"{place.path} leads to {real}, outside of {within}: refused", code=REFUSED)
         found[name] = Place(*os.path.split(real))
     return found
 
@@ -175,14 +175,14 @@ def _parsed(snapshot: Snapshot, place: Place) -> dict[str, t.Any]:
     try:
         return values(snapshot.text)
     except NotToml as error:
-        raise FileProblem(f"{place.path}: {error}; repair it, or move it away", code=65) from error
+        raise FileProblem(f"{place.path}: {error}; repair it, or move it away", code=UNUSABLE) from error
 
 
 def _edited(snapshot: Snapshot, changes: dict[tuple[str, ...], t.Any], place: Place) -> str:
     try:
         return edit(snapshot.text, changes)
     except EditFailed as error:
-        raise FileProblem(f"{place.path}: {error}; repair it, or move it away", code=65) from error
+        raise FileProblem(f"{place.path}: {error}; repair it, or move it away", code=UNUSABLE) from error
 
 
 def _home(home: str, follow: bool) -> str:

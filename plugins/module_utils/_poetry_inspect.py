@@ -14,16 +14,14 @@ import typing as t
 from dataclasses import dataclass
 
 from . import _poetry
-from ._as_user import WorkFailed, run_all
 from ._home_file import MAX_BYTES, FileProblem
 from ._poetry_credentials import Credentials, Keyring, names
-from ._poetry_effective import Configuration, Known
+from ._poetry_effective import Configuration, Known, expanded
 from ._poetry_files import read
-from ._poetry_plan import AUTH, CONFIG
 from ._poetry_show import public_login
 from ._poetry_warnings import Around, warnings
 from ._toml_read import HAS_TOML
-from ._users import accounts, directory_of
+from ._users import accounts, for_each
 
 if t.TYPE_CHECKING:
     from ansible.module_utils.basic import AnsibleModule
@@ -63,17 +61,7 @@ def run(module: AnsibleModule) -> dict[str, t.Any]:
         known=known,
         backends=backends,
     )
-    follow = params["symlink"] == "follow"
-    directories = [directory_of(account, params["config_dir"]) for account in users]
-    answers = run_all(
-        (account, functools.partial(inspect, directory, home=account.pw_dir, machine=machine, follow=follow))
-        for account, directory in zip(users, directories)
-    )
-    described = {}
-    for account, directory, answer in zip(users, directories, answers):
-        kept = {"failure": str(answer)} if isinstance(answer, WorkFailed) else answer
-        files = {"config_file": f"{directory}/{CONFIG}", "auth_file": f"{directory}/{AUTH}"}
-        described[account.pw_name] = {**files, **kept}
+    described = for_each(users, params, functools.partial(inspect, machine=machine))
     version = ".".join(map(str, known.version)) if known.version else None
     return {"changed": False, "poetry_version": version, "users": described}
 
@@ -105,7 +93,7 @@ def inspect(directory: str, *, home: str, machine: Machine, follow: bool) -> dic
 def netrc_path(home: str, environment: t.Mapping[str, str]) -> str:
     """The netrc that Poetry's HTTP library reads."""
     if "NETRC" in environment:
-        return re.sub("^~(?=/|$)", lambda _match: home, environment["NETRC"])
+        return expanded(environment["NETRC"], home)
     usual, other = f"{home}/.netrc", f"{home}/_netrc"
     return other if os.path.exists(other) and not os.path.exists(usual) else usual
 
@@ -146,11 +134,6 @@ def _installed(module: AnsibleModule) -> tuple[Known, list[str]]:
     """What the installed Poetry knows, and its keyring's backends; may go on under its interpreter."""
     try:
         found = _poetry.find(module.params["poetry"])
-        if found is None:
-            name = module.params["poetry"]
-            raise _poetry.PoetryProblem(
-                f"there is no {name}; run the role poetry first, or set option poetry"
-            )
         _poetry.use(found, module.params, have_toml=HAS_TOML)
         return _known(found.version or _poetry.version()), _backends(found.packages)
     except (_poetry.PoetryProblem, ImportError) as problem:

@@ -9,20 +9,21 @@ from dataclasses import dataclass, field
 from ._toml_edit import REMOVE, look_up
 from ._validate import Credential, Repository
 
-__all__ = ["AUTH", "CONFIG", "PURGEABLE", "Wanted", "plan"]
+__all__ = ["AUTH", "CONFIG", "HTTP_BASIC", "PURGEABLE", "PYPI_TOKEN", "Wanted", "plan"]
 
 CONFIG, AUTH = "config.toml", "auth.toml"
+HTTP_BASIC, PYPI_TOKEN = "http-basic", "pypi-token"
 
 Path = tuple[str, ...]
-#: Tables that are no settings; all other keys of config.toml are.
-_TABLES = ("repositories", "certificates", "http-basic", "pypi-token")
 #: What C(purge) can name -> the tables, in both files.
 PURGEABLE: dict[str, tuple[str, ...]] = {
     "settings": (),
     "repositories": ("repositories",),
     "certificates": ("certificates",),
-    "credentials": ("http-basic", "pypi-token"),
+    "credentials": (HTTP_BASIC, PYPI_TOKEN),
 }
+#: Tables that are no settings; all other keys of config.toml are.
+_TABLES = frozenset(table for tables in PURGEABLE.values() for table in tables)
 
 
 @dataclass(frozen=True)
@@ -92,13 +93,14 @@ def _declared(wanted: Wanted) -> dict[Path, t.Any]:
         entries["certificates", name, "cert"] = repository.ca_cert or REMOVE
         entries["certificates", name, "client-cert"] = repository.client_cert or REMOVE
     for credential in wanted.credentials:
-        only_name = credential.username is credential.password is credential.token is None
-        if credential.token is None or only_name:
-            entries["http-basic", credential.name, "username"] = credential.username
-            entries["http-basic", credential.name, "password"] = credential.password
-        # Poetry would publish with the token of an earlier run.
-        if credential.token is not None or only_name or wanted.present:
-            entries["pypi-token", credential.name] = REMOVE if credential.token is None else credential.token
+        name, token = credential.name, credential.token
+        if token is None:
+            entries[HTTP_BASIC, name, "username"] = credential.username
+            entries[HTTP_BASIC, name, "password"] = credential.password
+        only_name = credential.username is credential.password is token is None
+        # Beside a login there is no token: Poetry would publish with that of an earlier run.
+        if wanted.present or token is not None or only_name:
+            entries[PYPI_TOKEN, name] = REMOVE if token is None else token
     entries.update(wanted.settings)
     return entries if wanted.present else dict.fromkeys(entries, REMOVE)
 

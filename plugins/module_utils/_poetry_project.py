@@ -9,6 +9,7 @@ import stat
 import typing as t
 
 from ._home_file import REFUSED, TEMPORARY, UNUSABLE, ConfigDirectory, FileProblem
+from ._poetry import others_may_write
 from ._poetry_sources import Source, SourcesProblem, effective, orphans, plan, read
 from ._poetry_sources_edit import edit
 from ._toml_read import is_valid
@@ -118,8 +119,7 @@ def _check_way(path: str) -> None:
                 " move the project to a directory of root or of its owner",
                 code=REFUSED,
             )
-        group = info.st_mode & stat.S_IWGRP and info.st_gid not in (0, os.getegid())
-        if (group or info.st_mode & stat.S_IWOTH) and not info.st_mode & stat.S_ISVTX:
+        if others_may_write(info):
             raise FileProblem(
                 f"{current} may be written by others, who could replace {path};"
                 f" repair with: chmod go-w {current}",

@@ -6,7 +6,9 @@ from __future__ import annotations
 import re
 import typing as t
 
-from ._toml_edit import in_toml
+from ._poetry_plan import HTTP_BASIC
+from ._poetry_settings import BUILD_SETTINGS
+from ._toml_edit import in_toml, key_in_toml
 from ._toml_read import same
 from ._validate import redact
 
@@ -22,7 +24,6 @@ __all__ = [
 
 Values = t.Mapping[str, t.Any]
 
-_BARE = re.compile(r"[A-Za-z0-9_-]+")
 _ARTIFACT_REGISTRY = re.compile(r"https://[a-z0-9-]+-python\.pkg\.dev/[^/]+/[^/]+/?")
 #: Top-level keys of settings, of all releases; a misspelt one may hold a secret.
 SECTIONS = (
@@ -46,7 +47,7 @@ def changed_keys(before: Values, after: Values) -> list[str]:
     """The dotted keys that are new, gone or have another value."""
     old, new = _flat(before), _flat(after)
     return [
-        _dotted(path)
+        key_in_toml(path)
         for path in {**old, **new}
         if path not in old or path not in new or not same(old[path], new[path])
     ]
@@ -64,20 +65,20 @@ def listing(tree: Values, *, other: Values) -> str:
         if shown is None:
             differs = path in compared and not same(compared[path], value)
             shown = "*** (another one)" if differs else "***"
-        lines.append(f"{_dotted(path)} = {shown}\n")
+        lines.append(f"{key_in_toml(path)} = {shown}\n")
     return "".join(lines)
 
 
 def _shown(path: tuple[str, ...], value: t.Any, tree: Values) -> str | None:
     """The value as it may be shown; None for all that is or may be a secret."""
-    if path[0] == "http-basic" and len(path) == 3 and path[2] == "username":
-        login = public_login(value, tree["http-basic"][path[1]].get("password"))
+    if path[0] == HTTP_BASIC and len(path) == 3 and path[2] == "username":
+        login = public_login(value, tree[HTTP_BASIC][path[1]].get("password"))
         return None if login is None else in_toml(login)
     if path[0] == "repositories" and path[-1] == "url" and isinstance(value, str):
         return in_toml(public_url(value))
     if path[0] == "certificates" and path[-1] in ("cert", "client-cert"):
         return redact(_as_text(value))
-    if path[0] in SECTIONS and path[:2] != ("installer", "build-config-settings"):
+    if path[0] in SECTIONS and path[:2] != BUILD_SETTINGS:
         return redact(_as_text(value))
     return None
 
@@ -132,7 +133,3 @@ def _as_text(value: t.Any) -> str:
     if isinstance(value, (str, bool, int, float, list)):
         return in_toml(value)
     return str(value)
-
-
-def _dotted(path: tuple[str, ...]) -> str:
-    return ".".join(key if _BARE.fullmatch(key) else in_toml(key) for key in path)

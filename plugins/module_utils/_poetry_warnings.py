@@ -4,20 +4,25 @@
 from __future__ import annotations
 
 import os
-import re
 import typing as t
 from collections import defaultdict
 from dataclasses import dataclass, field
 
-from ._poetry_credentials import HTTP_BASIC, PYPI_TOKEN, Candidate, Credentials, names
-from ._poetry_effective import ENVIRONMENT, PYPI, Configuration, Registered, plain, split
-from ._poetry_plan import AUTH, CONFIG
+from ._poetry_credentials import Candidate, Credentials, names
+from ._poetry_effective import (
+    ENVIRONMENT,
+    PLACEHOLDER,
+    PYPI,
+    REPOSITORY_VARIABLE,
+    Configuration,
+    Registered,
+    plain,
+    split,
+)
+from ._poetry_plan import AUTH, CONFIG, HTTP_BASIC, PYPI_TOKEN
 from ._poetry_show import index_url
 
 __all__ = ["Around", "warnings"]
-
-_HIDING = re.compile(r"POETRY_REPOSITORIES_[A-Z_]+_URL")
-_PLACEHOLDER = re.compile(r"{.+?}")
 
 
 @dataclass(frozen=True)
@@ -73,7 +78,7 @@ def _directory(config: Configuration, around: Around) -> t.Iterator[str]:
 def _hidden(
     config: Configuration, everyone: t.Mapping[str, Registered | None], around: Around
 ) -> t.Iterator[str]:
-    variables = sorted(filter(_HIDING.match, config.environment))
+    variables = sorted(filter(REPOSITORY_VARIABLE.match, config.environment))
     hidden = [name for name, repository in everyone.items() if repository and repository.hidden]
     for variable in variables:
         yield (
@@ -116,7 +121,7 @@ def _placeholders(config: Configuration, name: str) -> t.Iterator[str]:
     ):
         found = config.found(*keys)
         held = found[0].value if found else None
-        if isinstance(held, str) and _PLACEHOLDER.search(held) and config.value(*keys) != held:
+        if isinstance(held, str) and PLACEHOLDER.search(held) and config.value(*keys) != held:
             yield (
                 f"{'.'.join(keys)} ({found[0].source}) has a setting's name in braces, and Poetry replaces"
                 " that by the setting's value; use a value without braces"

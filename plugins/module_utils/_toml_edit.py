@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from ._toml_read import NotToml, same, values
 from ._toml_scan import ARRAY_TABLE, PAIR, TABLE, Statement, members, statements
 
-__all__ = ["REMOVE", "Changes", "EditFailed", "apply", "edit", "in_toml", "look_up", "splice"]
+__all__ = ["REMOVE", "Changes", "EditFailed", "apply", "edit", "in_toml", "key_in_toml", "look_up", "splice"]
 
 
 class _Remove:
@@ -132,6 +132,15 @@ def in_toml(value: t.Any) -> str:
     return str(value).lower()  # true, 4, 0.5, nan
 
 
+def key_in_toml(path: t.Iterable[str]) -> str:
+    """A key path as TOML, quoted where it has to be."""
+    return ".".join(map(_key, path))
+
+
+def _key(key: str) -> str:
+    return key if _BARE.fullmatch(key) else in_toml(key)
+
+
 def splice(text: str, splices: t.Iterable[tuple[int, int, str]]) -> str:
     """Replace C(text[start:end]) by another text, for any number of places that do not overlap."""
     parts: list[str] = []
@@ -193,7 +202,7 @@ def _add(text: str, additions: Changes, line_break: str) -> str:
         elif (place := holders.line(path)) is not None:
             start, like, keys = place
             indent = _BLANKS.match(text, like)[0] if like >= 0 else ""  # type: ignore[index]
-            line = f"{indent}{'.'.join(map(_key, keys))} = {in_toml(value)}{line_break}"
+            line = f"{indent}{key_in_toml(keys)} = {in_toml(value)}{line_break}"
             places.append((start, start, line))
         else:
             tables.setdefault(path[:-1], {})[path[-1]] = value
@@ -205,7 +214,7 @@ def _add(text: str, additions: Changes, line_break: str) -> str:
             places.append((start + 1, start + 1, inside))
     text = splice(text, places)
     for path, table in tables.items():
-        lines = [f"[{'.'.join(map(_key, path))}]", *(f"{_key(k)} = {in_toml(v)}" for k, v in table.items())]
+        lines = [f"[{key_in_toml(path)}]", *(f"{_key(k)} = {in_toml(v)}" for k, v in table.items())]
         text += (line_break if text else "") + line_break.join(lines) + line_break
     return text
 
@@ -320,7 +329,3 @@ def _exists(wanted: t.Mapping[str, t.Any], path: Path) -> bool:
             return False
         tree = tree[key]
     return True
-
-
-def _key(key: str) -> str:
-    return key if _BARE.fullmatch(key) else in_toml(key)

@@ -1,15 +1,18 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which users a module works for, and where their Poetry's configuration is."""
+"""Which users a module works for, where their Poetry's configuration is, and the work for each of them."""
 
 from __future__ import annotations
 
+import functools
 import os
 import pwd
 import typing as t
 
+from ._as_user import WorkFailed, run_all
+from ._poetry_plan import AUTH, CONFIG
 from ._validate import InvalidInput, Problem, parse_users
 
-__all__ = ["ARGUMENTS", "accounts", "directory_of"]
+__all__ = ["ARGUMENTS", "accounts", "for_each"]
 
 #: The options of doc_fragments/users.py.
 ARGUMENTS: dict[str, t.Any] = {
@@ -56,7 +59,35 @@ def accounts(users: list[str] | None, *, allow_root: bool) -> list[pwd.struct_pa
     return found
 
 
-def directory_of(account: pwd.struct_passwd, config_dir: str) -> str:
+def for_each(
+    users: t.Sequence[pwd.struct_passwd],
+    params: t.Mapping[str, t.Any],
+    work: t.Callable[..., dict[str, t.Any]],
+) -> dict[str, dict[str, t.Any]]:
+    """Do the work as each user, for the user's Poetry configuration directory.
+
+    :param params: the module's.
+    :param work: takes the directory, C(home) and C(follow); what it returns says C(failure) where it failed.
+    :returns: user -> C(config_file) and C(auth_file) (paths), and what the work returned.
+    :raises InvalidInput: C(config_dir) cannot be used.
+    """
+    directories = [_directory_of(account, params["config_dir"]) for account in users]
+    follow = params["symlink"] == "follow"
+    answers = run_all(
+        (account, functools.partial(work, directory, home=account.pw_dir, follow=follow))
+        for account, directory in zip(users, directories)
+    )
+    return {
+        account.pw_name: {
+            "config_file": f"{directory}/{CONFIG}",
+            "auth_file": f"{directory}/{AUTH}",
+            **({"failure": str(answer)} if isinstance(answer, WorkFailed) else answer),
+        }
+        for account, directory, answer in zip(users, directories, answers)
+    }
+
+
+def _directory_of(account: pwd.struct_passwd, config_dir: str) -> str:
     """The user's Poetry configuration directory.
 
     :raises InvalidInput: it is no directory of its own, or written as only a shell would understand it.

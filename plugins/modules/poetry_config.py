@@ -214,6 +214,7 @@ import typing as t
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.devbox.artifact_registry.plugins.module_utils._configure import PROBLEMS, run
+from ansible_collections.devbox.artifact_registry.plugins.module_utils._poetry_plan import PURGEABLE
 from ansible_collections.devbox.artifact_registry.plugins.module_utils._users import ARGUMENTS as USERS
 
 # Of type raw: the validator says what YAML made of a value.
@@ -232,12 +233,7 @@ ARGUMENTS: dict[str, t.Any] = {
     "settings": {"type": "dict", "default": {}},
     "credentials": {"type": "list", "elements": "dict", "default": [], "options": CREDENTIAL},
     "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
-    "purge": {
-        "type": "list",
-        "elements": "str",
-        "choices": ["settings", "repositories", "certificates", "credentials"],
-        "default": [],
-    },
+    "purge": {"type": "list", "elements": "str", "choices": list(PURGEABLE), "default": []},
     "allow_other_hosts": {"type": "bool", "default": False},
 }
 

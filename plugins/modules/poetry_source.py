@@ -174,10 +174,11 @@ import sys
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.common.respawn import has_respawned, probe_interpreters_for_module, respawn_module
+from ansible.module_utils.common.respawn import has_respawned, probe_interpreters_for_module
 
 from ansible_collections.devbox.artifact_registry.plugins.module_utils import _poetry_project, _validate
 from ansible_collections.devbox.artifact_registry.plugins.module_utils._as_user import WorkFailed, run_as
+from ansible_collections.devbox.artifact_registry.plugins.module_utils._poetry import go_on_under
 from ansible_collections.devbox.artifact_registry.plugins.module_utils._poetry_sources import parse_sources
 from ansible_collections.devbox.artifact_registry.plugins.module_utils._toml_read import HAS_TOML
 
@@ -245,10 +246,9 @@ def main() -> None:
     module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
     if not HAS_TOML:
         interpreter = None if has_respawned() else probe_interpreters_for_module(PYTHONS, "tomllib")
-        if not interpreter:
-            module.fail_json(msg="needs Python 3.11 or newer on the machine, or tomli for " + sys.executable)
-        os.chdir("/")  # as in _poetry.use
-        respawn_module(interpreter)  # does not return
+        if interpreter:
+            go_on_under(interpreter)
+        module.fail_json(msg="needs Python 3.11 or newer on the machine, or tomli for " + sys.executable)
     try:
         result = run(module)
     except (_validate.InvalidInput, _poetry_project.FileProblem, WorkFailed) as error:

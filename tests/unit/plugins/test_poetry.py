@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from unit.plugins.homes import script
 
-from ansible_collections.devbox.artifact_registry.plugins.module_utils import _poetry
+from ansible_collections.devbox.artifact_registry.plugins.module_utils import _poetry, _poetry_settings
 from ansible_collections.devbox.artifact_registry.plugins.module_utils._poetry import PoetryProblem
 
 KNOWN = [
@@ -35,8 +35,9 @@ def test_the_interpreter_is_the_one_that_runs_poetry(
     assert _poetry.find(str(link)) == there
     monkeypatch.setenv("PATH", str(tmp_path))
     assert _poetry.find("poetry") == there
-    assert _poetry.find("poetry2") is None
-    assert _poetry.find(str(tmp_path / "missing")) is None
+    for missing in ("poetry2", str(tmp_path / "missing")):
+        with pytest.raises(_poetry.PoetryMissing, match=f"there is no {missing}; run the role poetry first"):
+            _poetry.find(missing)
 
 
 def virtual_environment(poetry: Path, *, python: str, version: str) -> Path:
@@ -81,14 +82,14 @@ def test_packages_that_others_can_change_are_not_lent(poetry: Path) -> None:
     [((1, 8, 5), True), ((2, 3, 2), True), ((2, 4), False), ((2, 5, 1), False), (None, False)],
 )
 def test_a_dot_in_a_name_needs_a_new_poetry(version: tuple[int, ...] | None, refused: bool) -> None:
-    _poetry.check_names(["a-b"], version)
+    _poetry_settings.check_names(["a-b"], version)
     if not refused:
-        _poetry.check_names(["a.b"], version)
+        _poetry_settings.check_names(["a.b"], version)
         return
     with pytest.raises(
         PoetryProblem, match=r"found the name 'a\.b' and Poetry [\d.]+\n  allowed: .* 2\.4\.0"
     ):
-        _poetry.check_names(["a-b", "a.b"], version)
+        _poetry_settings.check_names(["a-b", "a.b"], version)
 
 
 @pytest.mark.parametrize(
@@ -145,7 +146,7 @@ def test_what_belongs_to_another_user_is_not_run(poetry: Path, nobody: pwd.struc
     ],
 )
 def test_settings_get_poetrys_types(settings: dict[str, Any], typed: dict[tuple[str, ...], Any]) -> None:
-    result = _poetry.typed_settings(settings)
+    result = _poetry_settings.typed_settings(settings)
     assert (result, [type(value) for value in result.values()]) == (
         typed,
         [type(value) for value in typed.values()],
@@ -190,7 +191,7 @@ def test_settings_get_poetrys_types(settings: dict[str, Any], typed: dict[tuple[
 )
 def test_settings_that_poetry_would_refuse(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(PoetryProblem) as caught:
-        _poetry.typed_settings(settings)
+        _poetry_settings.typed_settings(settings)
     assert str(caught.value) == f"settings.{message}"
 
 
@@ -207,14 +208,14 @@ def test_settings_that_poetry_would_refuse(settings: dict[str, Any], message: st
 )
 def test_what_is_no_single_setting_is_refused(path: str, message: str) -> None:
     with pytest.raises(PoetryProblem) as caught:
-        _poetry.check_sections([("cache-dir",), tuple(path.split("."))])
+        _poetry_settings.check_sections([("cache-dir",), tuple(path.split("."))])
     assert str(caught.value) == f"settings.{path}: {message}"
 
 
 @pytest.mark.usefixtures("installed_poetry")
 def test_all_settings_that_poetry_would_refuse_are_named_at_once() -> None:
     with pytest.raises(PoetryProblem) as caught:
-        _poetry.typed_settings({"zzz": 1, "virtualenvs.in-project": 7})
+        _poetry_settings.typed_settings({"zzz": 1, "virtualenvs.in-project": 7})
     assert [line.partition(":")[0] for line in str(caught.value).splitlines()] == [
         "settings.zzz",
         "settings.virtualenvs.in-project",
@@ -233,7 +234,7 @@ def test_all_settings_that_poetry_would_refuse_are_named_at_once() -> None:
     ],
 )
 def test_the_settings_of_a_packages_build_are_one_value(settings: dict[str, Any], paths: list[str]) -> None:
-    assert ["/".join(path) for path, _value in _poetry.flattened(settings)] == paths
+    assert ["/".join(path) for path, _value in _poetry_settings.flattened(settings)] == paths
 
 
 def test_what_does_not_fit_into_ansibles_pipe_is_refused_before_it_hangs(

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The validator of users and identities: golden texts, good input, and the filters of the roles."""
+"""The validator of users: golden texts, good input, and the filters of the roles."""
 
 from __future__ import annotations
 
 import pytest
 from ansible.errors import AnsibleFilterError
-from unit.plugins.golden import NAME, QUOTE, refusal, text
+from unit.plugins.golden import QUOTE, refusal, text
 
 from ansible_collections.devbox.artifact_registry.plugins.filter import declared
 from ansible_collections.devbox.artifact_registry.plugins.module_utils import _validate as validate
@@ -50,62 +50,12 @@ def test_bad_users(users: object, path: str, found: str, allowed: str, example: 
     assert refusal(validate.parse_users, users) == text(USERS + path, found, allowed, example)
 
 
-IDENTITIES = "artifact_registry_identities"
-DEFAULT = "{default: {type: metadata}}"
-METADATA = "metadata (the machine's service account)"
-
-
-@pytest.mark.parametrize(
-    ("identities", "path", "found", "allowed", "example"),
-    [
-        ({}, "", "{}", "a mapping of names to identities", DEFAULT),
-        (["default"], "", "a list", "a mapping of names to identities", DEFAULT),
-        ({"default": "metadata"}, ".default.type", "'metadata'", METADATA, DEFAULT),
-        ({"default": {"type": "gcloud"}}, ".default.type", "'gcloud'", METADATA, DEFAULT),
-        ({"default": {}}, ".default.type", "null", METADATA, DEFAULT),
-        (
-            {"default": {"type": "metadata", "key": "hunter2"}},
-            ".default.key",
-            "an unknown option",
-            "account, type",
-            DEFAULT,
-        ),
-        (
-            {"default": {"type": "metadata", "account": "a b"}},
-            ".default.account",
-            "'a b'",
-            "default, or the e-mail of a service account of this machine",
-            "default",
-        ),
-        ({"a/../b": {"type": "metadata"}}, ".'a/../b'", "'a/../b'", NAME, DEFAULT),
-        (
-            {"ci": {"type": "metadata"}},
-            "",
-            "no identity 'default', which a repository uses",
-            "one entry for each",
-            DEFAULT,
-        ),
-    ],
-)
-def test_bad_identities(identities: object, path: str, found: str, allowed: str, example: str) -> None:
-    used = ["default"] if identities == {"ci": {"type": "metadata"}} else []
-    shown = refusal(validate.parse_identities, identities, used=used)
-    assert shown == text(IDENTITIES + path, found, allowed, example)
-
-
-def test_good_users_and_identities() -> None:
+def test_good_users() -> None:
     users = ["dev", "first.last", "a-b", "_svc", "u@corp.example", "a" * 90]
     assert validate.parse_users(users) == users
     assert validate.parse_users(["root"], allow_root=True) == ["root"]
     assert validate.parse_users([], allow_empty=True) == []
     assert validate.parse_repositories([], allow_empty=True) == []
-    robot = "robot@my-project.iam.gserviceaccount.com"
-    identities = {"default": {"type": "metadata"}, "ci": {"type": "metadata", "account": robot}}
-    expected = {
-        "default": {"type": "metadata", "account": "default"},
-        "ci": {"type": "metadata", "account": robot},
-    }
-    assert validate.parse_identities(identities, used=["default", "ci"]) == expected
 
 
 def test_the_filters_say_the_same_in_ansibles_words() -> None:
