@@ -6,6 +6,7 @@ Pure: it looks at what was declared, not at the machine, and reports all problem
 
 from __future__ import annotations
 
+import difflib
 import re
 import typing as t
 from dataclasses import asdict, dataclass
@@ -45,6 +46,32 @@ _NAME_RULE = (
 )
 _URL_RULE = "https://LOCATION-python.pkg.dev/PROJECT/REPOSITORY/"
 _URL_EXAMPLE = "url: https://europe-west1-python.pkg.dev/my-project/python/"
+
+#: What each type of identity takes -> whether it needs it (not where per_user is true).
+_IDENTITY_TYPES: dict[str, dict[str, bool]] = {
+    "metadata": {"account": False},
+    "service_account_key": {"file": True},
+    "external_account": {"file": True, "subject_token_file": False},
+    "gcloud": {"account": True, "per_user": False},
+    "adc": {"file": True, "per_user": False},
+    "token_file": {"file": True},
+}
+#: What they all take.
+_IDENTITY_OPTIONS = {"impersonate_service_account": False, "lifetime": False, "type": True}
+_IDENTITY_EXAMPLES = {
+    "metadata": "{default: {type: metadata}}",
+    "service_account_key": "{default: {type: service_account_key, file: /etc/devbox/key.json}}",
+    "external_account": "{default: {type: external_account, file: /etc/devbox/federation.json}}",
+    "gcloud": "{default: {type: gcloud, per_user: true}}, or account: dev@example.com instead of per_user",
+    "adc": "{default: {type: adc, per_user: true}}, or file: /etc/devbox/adc.json instead of per_user",
+    "token_file": "{default: {type: token_file, file: /run/agent/token}}",
+}
+_ACCOUNT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+@-]{0,254}")
+# https://cloud.google.com/iam/docs/service-account-types
+_SERVICE_ACCOUNT = re.compile(
+    r"[a-z0-9][a-z0-9.-]{0,62}@([a-z0-9.-]+\.iam|developer|appspot)\.gserviceaccount\.com"
+)
+_LIFETIMES = range(600, 43201)
 
 
 @dataclass(frozen=True)
@@ -442,41 +469,27 @@ def parse_identities(
     *,
     variable: str = "artifact_registry_identities",
     used: t.Collection[str] = ("default",),
-) -> dict[str, dict[str, str]]:
-    """Check the identities and that each one that a repository names is there.
+) -> dict[str, dict[str, t.Any]]:
+    """Check the identities and that each one that a repository names is there; no file is looked at.
 
-    :param declared: mapping of a name to C({type: metadata, account: default}).
+    :param declared: mapping of a name to C(type) and the options of that type.
     :param used: names of identities that repositories use.
+    :returns: for each the options that are set; C(account) of C(metadata) always, C(per_user) only if true.
     :raises InvalidInput: with every problem found.
     """
-    example = "{default: {type: metadata}}"
+    example = _IDENTITY_EXAMPLES["metadata"]
     if not isinstance(declared, dict) or not declared:
         raise InvalidInput([Problem(variable, _show(declared), "a mapping of names to identities", example)])
     problems: list[Problem] = []
-    identities: dict[str, dict[str, str]] = {}
+    identities: dict[str, dict[str, t.Any]] = {}
     for key, value in declared.items():
         path = f"{variable}.{_plain(key)}"
         name = _string(key, path, _NAME, _NAME_RULE, example, problems)
-        if not isinstance(value, dict) or value.get("type") != "metadata":
-            found = _show(value.get("type") if isinstance(value, dict) else value)
-            problems.append(
-                Problem(f"{path}.type", found, "metadata (the machine's service account)", example)
-            )
-            continue
-        for option in sorted(set(map(str, value)) - {"type", "account"}):
-            problems.append(
-                Problem(f"{path}.{_plain(option)}", "an unknown option", "account, type", example)
-            )
-        account = value.get("account", "default")
-        account = _string(
-            account,
-            f"{path}.account",
-            _USER,
-            "default, or the e-mail of a service account of this machine",
-            "default",
-            problems,
-        )
-        identities[name] = {"type": "metadata", "account": account}
+        if isinstance(value, dict):
+            given = {str(option): item for option, item in value.items() if item is not None}
+            identities[name] = _parse_identity(given, path, problems)
+        else:
+            problems.append(Problem(path, _show(value), "a mapping with the type of the identity", example))
     for name in sorted(set(used) - set(map(str, declared))):
         problems.append(
             Problem(
@@ -486,6 +499,103 @@ def parse_identities(
     if problems:
         raise InvalidInput(problems)
     return identities
+
+
+def _parse_identity(given: dict[str, t.Any], path: str, problems: list[Problem]) -> dict[str, t.Any]:
+    kind = given.get("type")
+    if not isinstance(kind, str) or kind not in _IDENTITY_TYPES:
+        near = difflib.get_close_matches(str(kind), _IDENTITY_TYPES, n=1)
+        problems.append(
+            Problem(
+                f"{path}.type",
+                "nothing" if kind is None else _show(kind),
+                f"one of {', '.join(sorted(_IDENTITY_TYPES))}",
+                _IDENTITY_EXAMPLES[near[0] if near else "metadata"],
+            )
+        )
+        return {}
+    options, example = {**_IDENTITY_TYPES[kind], **_IDENTITY_OPTIONS}, _IDENTITY_EXAMPLES[kind]
+    per_user = given.get("per_user") is True and "per_user" in options
+    problems += _foreign_options(given, kind, path)
+    if per_user and "file" in given and "file" in options:
+        problems.append(
+            Problem(path, "file together with per_user", "either file, or per_user: true", example)
+        )
+    for option, required in options.items():
+        if option in given:
+            if rule := _unusable_option(option, given[option], kind):
+                problems.append(Problem(f"{path}.{option}", *rule))
+        elif required and not per_user:
+            allowed = f"{_OPTION_RULES[option]}; the type {kind} needs it"
+            problems.append(Problem(f"{path}.{option}", "nothing", allowed, example))
+    if "lifetime" in given and "impersonate_service_account" not in given:
+        problems.append(
+            Problem(
+                f"{path}.lifetime",
+                "a lifetime without impersonate_service_account",
+                "both or none: other sources choose the lifetime themselves",
+                "{impersonate_service_account: robot@my-project.iam.gserviceaccount.com, lifetime: 3600}",
+            )
+        )
+    if kind == "metadata":
+        given = {"account": "default", **given}
+    return {option: value for option, value in given.items() if option != "per_user" or value is True}
+
+
+def _foreign_options(given: t.Iterable[str], kind: str, path: str) -> t.Iterator[Problem]:
+    """What another type takes, a second source of tokens, or what none does."""
+    options = {**_IDENTITY_TYPES[kind], **_IDENTITY_OPTIONS}
+    for option in sorted(set(given) - options.keys()):
+        owners = sorted(name for name, others in _IDENTITY_TYPES.items() if option in others)
+        near = difflib.get_close_matches(option, options, n=3)
+        yield Problem(
+            f"{path}.{_plain(option)}",
+            f"an option of {', '.join(owners)} beside type: {kind}" if owners else "an unknown option",
+            ", ".join(near if near and not owners else sorted(options)),
+            _IDENTITY_EXAMPLES[kind],
+        )
+
+
+_OPTION_RULES = {
+    "account": "the account that is logged in, an e-mail",
+    "file": "an absolute path on the machine",
+    "subject_token_file": "an absolute path on the machine",
+    "impersonate_service_account": "the e-mail of a service account",
+    "lifetime": "600 to 43200 seconds (12 h), above 3600 only with an organisation policy",
+    "per_user": "true or false",
+}
+
+
+def _unusable_option(option: str, value: object, kind: str) -> tuple[str, str, str] | None:
+    """What was found, what is allowed and an example, where the value cannot be used."""
+    found, rule = _show(value), _OPTION_RULES.get(option, "")
+    text = value if isinstance(value, str) else ""
+    if option == "account":
+        fine, example = _ACCOUNT.fullmatch(text) is not None, "account: dev@example.com"
+        if kind == "metadata":
+            rule, example = "default, or the e-mail of a service account of this machine", "account: default"
+    elif option in ("file", "subject_token_file"):
+        fine, example = _is_path(text), f"{option}: /etc/devbox/key.json"
+        if len(text) > 60 and not text.startswith("/"):
+            found = "a long text that is no path (not shown: it may be a secret)"
+    elif option == "impersonate_service_account":
+        fine = _SERVICE_ACCOUNT.fullmatch(text) is not None
+        example = f"{option}: robot@my-project.iam.gserviceaccount.com"
+    elif option == "lifetime":
+        fine = isinstance(value, int) and not isinstance(value, bool) and value in _LIFETIMES
+        found += " (a string: leave the quotes out)" if text else ""
+        example = "lifetime: 3600"
+    elif option == "per_user":
+        fine, example = isinstance(value, bool), "per_user: true"
+    else:  # the type, which was looked at first
+        fine, example = True, ""
+    return None if fine else (found, rule, example)
+
+
+def _is_path(text: str) -> bool:
+    """Whether it is an absolute path that says where it leads, and that units can hold."""
+    plain = text.isprintable() and text == text.strip() and not text.endswith("\\")
+    return plain and text.startswith("/") and not {"", ".", ".."} & set(text[1:].split("/"))
 
 
 def _show(value: object) -> str:

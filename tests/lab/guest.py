@@ -33,6 +33,9 @@ EMULATOR = "127.0.0.2"
 EMULATED = (
     "europe-west1-python.pkg.dev",
     "us-central1-python.pkg.dev",
+    "us-python.pkg.dev",
+    "europe-python.pkg.dev",
+    "asia-east1-python.pkg.dev",
     "oauth2.googleapis.com",
     "sts.googleapis.com",
     "iamcredentials.googleapis.com",

@@ -15,11 +15,13 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from .faults import Fault, Faults, RequestLog
+from .federation import Providers, configuration
+from .impersonation import Grants
 from .index import Repositories
 from .keys import Accounts, Login
-from .metadata import PROJECT
+from .metadata import PROJECT, SCOPES, Machine
 from .records import IssuedToken, Stats
-from .tokens import TokenStore
+from .tokens import Clock, TokenStore
 
 __all__ = ["Parts", "control_app"]
 
@@ -30,12 +32,17 @@ Arguments = dict[str, Any]
 class Parts:
     """What the control interface reaches."""
 
+    clock: Clock
     tokens: TokenStore
     accounts: Accounts
+    providers: Providers
+    grants: Grants
+    machine: Machine
     repositories: Repositories
     faults: Faults
     log: RequestLog
     stop: Callable[[], None]
+    present: Callable[[str], None]
 
 
 def control_app(parts: Parts) -> Starlette:
@@ -81,6 +88,16 @@ class _Actions:
         tokens.lifetime = tokens.lifetime if lifetime is None else lifetime
         tokens.window = tokens.window if window is None else window
 
+    def set_clock(self, offset_seconds: float, assertions: bool = False) -> None:
+        self._parts.clock.move(offset_seconds)
+        self._parts.clock.assertions = assertions
+
+    def set_date_skew(self, seconds: float) -> None:
+        self._parts.clock.date_skew = seconds
+
+    def set_certificate(self, kind: str) -> None:
+        self._parts.present(kind)
+
     def issue(self, identity: str) -> str:
         return self._parts.tokens.issue(identity).value
 
@@ -125,6 +142,9 @@ class _Actions:
         options = {"token_uri": token_uri} if token_uri else {}
         return self._parts.accounts.create_key(email=email, project=PROJECT, **options)
 
+    def disable_keys(self, email: str) -> None:
+        self._parts.accounts.keys[email] = []
+
     def delete_keys(self, email: str) -> None:
         self._parts.accounts.keys.pop(email, None)
 
@@ -136,11 +156,59 @@ class _Actions:
     def delete_refresh_token(self, refresh_token: str) -> None:
         self._parts.accounts.logins.pop(refresh_token, None)
 
+    def authorized_user(self, email: str, token_uri: str | None = None) -> dict[str, str]:
+        return self._parts.accounts.create_login(email, token_uri=token_uri)
+
+    def revoke_logins(self, email: str) -> int:
+        return self._parts.accounts.revoke_logins(email)
+
+    def register_provider(
+        self, audience: str, public_key: str, issuer: str, allowed_audiences: list[str]
+    ) -> None:
+        self._parts.providers.register(
+            audience, public_key=public_key, issuer=issuer, audiences=tuple(allowed_audiences)
+        )
+
+    def delete_provider(self, audience: str) -> None:
+        self._parts.providers.delete(audience)
+
+    def create_subject_token(self, subject: str, audience: str, lifetime: float, claims: Arguments) -> str:
+        return self._parts.providers.subject_token(subject, audience, lifetime=lifetime, claims=claims)
+
+    def external_account(
+        self, file: str, audience: str, impersonate: str | None, lifetime: int | None, host: str | None
+    ) -> Arguments:
+        return configuration(
+            file=file, audience=audience, impersonate=impersonate, lifetime=lifetime, host=host
+        )
+
+    def grant(self, caller: str, target: str) -> None:
+        self._parts.grants.pairs.add((caller, target))
+
+    def revoke_grant(self, caller: str, target: str) -> None:
+        self._parts.grants.pairs.discard((caller, target))
+
+    def allow_long_lifetime(self, target: str) -> None:
+        self._parts.grants.long.add(target)
+
+    def add_service_account(self, email: str, scopes: list[str] | None = None) -> None:
+        self._parts.machine.accounts[email] = SCOPES if scopes is None else tuple(scopes)
+
+    def remove_service_account(self, email: str) -> None:
+        self._parts.machine.accounts.pop(email, None)
+
+    def reset_service_accounts(self) -> None:
+        self._parts.machine.reset()
+
     def create_repository(self, name: str) -> None:
         self._parts.repositories.create(name)
 
     def deny(self, identity: str, permission: str) -> None:
         self._parts.repositories.deny(identity, permission)
 
+    def set_perimeter(self, closed: bool) -> None:
+        self._parts.repositories.perimeter = closed
+
     def allow_all(self) -> None:
         self._parts.repositories.denied.clear()
+        self._parts.repositories.perimeter = False

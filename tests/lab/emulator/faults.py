@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import email.utils
 import logging
 import time
 
@@ -27,8 +28,9 @@ from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Re
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from .records import MODES, TARGETS, SeenRequest
+from .tokens import Clock
 
-__all__ = ["Entry", "Fault", "Faults", "RequestLog", "watched"]
+__all__ = ["Entry", "Fault", "Faults", "RequestLog", "dated", "watched"]
 
 PLAIN_MODES = ("ok", "hang", "slow", "html", "truncated", "huge", "redirect", "no_flavor")
 HUGE = 10_000_000
@@ -137,6 +139,21 @@ def watched(
         finally:
             if not entry.recorded:
                 log.record(target, scope, entry, status=0)
+
+    return wrapper
+
+
+def dated(app: ASGIApp, clock: Clock) -> ASGIApp:
+    """Return the app with a ``Date`` in all its answers, faults included."""
+
+    async def wrapper(scope: Scope, receive: Receive, send: Send) -> None:
+        async def dated_send(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                headers["date"] = email.utils.formatdate(clock() + clock.date_skew, usegmt=True)
+            await send(message)
+
+        await app(scope, receive, dated_send)
 
     return wrapper
 

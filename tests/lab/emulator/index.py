@@ -9,6 +9,7 @@ import dataclasses
 import hashlib
 import html
 import re
+import secrets
 from pathlib import Path
 
 from starlette.applications import Starlette
@@ -17,12 +18,16 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, HTMLResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
+from .keys import Accounts
 from .tokens import TokenStore
 
 __all__ = ["Repositories", "index_app"]
 
 USER = "oauth2accesstoken"
+KEY_USER = "_json_key_base64"
+HOST_SUFFIX = "-python.pkg.dev"
 UNAUTHENTICATED = "The request does not have valid authentication credentials."
+PROHIBITED = "Request is prohibited by organization's policy."
 NOT_FOUND = "Requested entity was not found."
 EXISTS = "requested entity already exists"
 SAFE_NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
@@ -33,10 +38,14 @@ DIGESTS = ("sha256", "md5")
 
 @dataclasses.dataclass
 class Repositories:
-    """The repositories below ``root`` (PROJECT/REPO/NAME/FILE), and who is denied what there."""
+    """The repositories below ``root`` (PROJECT/REPO/NAME/FILE), and who is denied what there.
+
+    With ``perimeter`` set, the callers are outside a service perimeter that all repositories are in.
+    """
 
     root: Path
     denied: dict[str, set[str]] = dataclasses.field(default_factory=dict)
+    perimeter: bool = False
 
     def create(self, name: str) -> None:
         """Make the repository PROJECT/REPO if it is not there; raises ValueError for any other form."""
@@ -74,9 +83,9 @@ class _RequestError(Exception):
         self.text = text
 
 
-def index_app(tokens: TokenStore, repositories: Repositories) -> Starlette:
-    """Build the index: every request needs an access token that is valid now."""
-    index = _Index(tokens, repositories)
+def index_app(tokens: TokenStore, accounts: Accounts, repositories: Repositories) -> Starlette:
+    """Build the index: every request needs an access token that is valid now, or a registered key."""
+    index = _Index(tokens, accounts, repositories)
     base = "/{project}/{repository}"
     routes = [
         Route(base, index.upload, methods=["POST"]),
@@ -96,6 +105,7 @@ class _Index:
     """The handlers of the routes."""
 
     tokens: TokenStore
+    accounts: Accounts
     repositories: Repositories
 
     async def packages(self, request: Request) -> Response:
@@ -151,17 +161,29 @@ class _Index:
         """Return the directory of the addressed repository if the caller may use it."""
         identity = self._authenticate(request)
         project, repository = request.path_params["project"], request.path_params["repository"]
+        if self.repositories.perimeter:
+            raise _RequestError(
+                403, f"{PROHIBITED} vpcServiceControlsUniqueIdentifier: {secrets.token_hex(16)}"
+            )
         if not self.repositories.allows(identity, permission):
-            resource = f"projects/{project}/locations/LOCATION/repositories/{repository}"
+            host = request.headers.get("host", "").partition(":")[0]
+            location = host.removesuffix(HOST_SUFFIX) if host.endswith(HOST_SUFFIX) else "us"
+            resource = f"projects/{project}/locations/{location}/repositories/{repository}"
             needed = f"artifactregistry.repositories.{permission}Artifacts"
-            raise _RequestError(403, f"Permission '{needed}' denied on '{resource}' (or it may not exist).")
+            raise _RequestError(
+                403, f'Permission "{needed}" denied on resource "{resource}" (or it may not exist)'
+            )
         directory = self.repositories.find(project, repository)
         if directory is None:
             raise _RequestError(404, NOT_FOUND)
         return directory
 
     def _authenticate(self, request: Request) -> str:
-        identity = self.tokens.identity(_password(request))
+        user, password = _credentials(request)
+        if user == KEY_USER:
+            identity = self.accounts.owner(password)
+        else:
+            identity = self.tokens.identity(password) if user == USER else None
         if identity is None:
             raise _RequestError(401, UNAUTHENTICATED)
         request.scope["lab.entry"].identity = identity
@@ -174,14 +196,16 @@ async def _refuse(request: Request, error: Exception) -> Response:
     return PlainTextResponse(error.text, error.status, challenge if error.status == 401 else None)
 
 
-def _password(request: Request) -> str:
-    """Return the access token of Basic authentication, or an empty string."""
+def _credentials(request: Request) -> tuple[str, str]:
+    """Return user and password of Basic authentication; a Bearer token counts as that of an access token."""
     scheme, _, value = request.headers.get("authorization", "").partition(" ")
+    if scheme.lower() == "bearer":
+        return USER, value
     try:
         user, _, password = base64.b64decode(value, validate=True).decode().partition(":")
     except (binascii.Error, UnicodeDecodeError):
-        return ""
-    return password if scheme.lower() == "basic" and user == USER else ""
+        return "", ""
+    return (user, password) if scheme.lower() == "basic" else ("", "")
 
 
 def _normal(name: str) -> str:

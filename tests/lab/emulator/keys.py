@@ -3,7 +3,10 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
 import dataclasses
+import json
 import secrets
 import time
 
@@ -61,6 +64,43 @@ class Accounts:
             "token_uri": token_uri,
             "universe_domain": "googleapis.com",
         }
+
+    def create_login(self, email: str, *, token_uri: str | None = None) -> dict[str, str]:
+        """Make and register a login; returns the contents of an application-default login's file."""
+        login = Login(email, f"{account_number(email)}-lab.apps.googleusercontent.com", _secret("lab-"))
+        refresh_token = _secret("1//0")
+        self.logins[refresh_token] = login
+        content = {
+            "account": email,
+            "client_id": login.client_id,
+            "client_secret": login.client_secret,
+            "refresh_token": refresh_token,
+            "type": "authorized_user",
+            "universe_domain": "googleapis.com",
+        }
+        return content | ({"token_uri": token_uri} if token_uri else {})
+
+    def revoke_logins(self, email: str) -> int:
+        """End all logins of the user; returns how many."""
+        ended = [token for token, login in self.logins.items() if login.email == email]
+        for token in ended:
+            del self.logins[token]
+        return len(ended)
+
+    def owner(self, encoded: str) -> str | None:
+        """Return whose registered key this is, given a JSON key file in base64; None for anything else."""
+        try:
+            content = json.loads(base64.b64decode(encoded, validate=True))
+            private = serialization.load_pem_private_key(content["private_key"].encode(), None)
+            email, public = str(content["client_email"]), private.public_key()
+        except (binascii.Error, ValueError, TypeError, KeyError, AttributeError):
+            return None
+        known = (serialization.load_pem_public_key(key.encode()) for key in self.keys.get(email, []))
+        return email if any(public == key for key in known) else None
+
+
+def _secret(prefix: str) -> str:
+    return prefix + secrets.token_urlsafe(36)
 
 
 def sign_identity(*, email: str, audience: str) -> str:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from typing import TypeAlias, Union
 
@@ -15,7 +16,7 @@ from .keys import sign_identity
 from .records import DEFAULT_ACCOUNT
 from .tokens import TokenStore
 
-__all__ = ["HEADERS", "PROJECT", "metadata_app"]
+__all__ = ["HEADERS", "PROJECT", "Machine", "metadata_app"]
 
 HEADERS = {"Metadata-Flavor": "Google", "Server": "Metadata Server for VM"}
 """Headers of every answer, errors included."""
@@ -35,41 +36,66 @@ Dynamic: TypeAlias = Callable[[Request], Response]
 Node: TypeAlias = Union[str, tuple[str, ...], Dynamic, Mapping[str, "Node"]]  # noqa: UP007 - refers to itself
 
 
-def metadata_app(tokens: TokenStore) -> Starlette:
-    """Build the server; ``tokens`` is asked for the machine's current token at each request."""
+@dataclasses.dataclass
+class Machine:
+    """The virtual machine: its service accounts with their access scopes; the first is its ``default``."""
 
-    def token(request: Request) -> Response:
-        current = tokens.current(DEFAULT_ACCOUNT)
-        request.scope["lab.entry"].identity = DEFAULT_ACCOUNT
-        content = {
-            "access_token": current.value,
-            "expires_in": tokens.remaining(current),
-            "token_type": "Bearer",
+    accounts: dict[str, tuple[str, ...]] = dataclasses.field(
+        default_factory=lambda: {DEFAULT_ACCOUNT: SCOPES}
+    )
+
+    def reset(self) -> None:
+        """Attach the account that it starts with, alone."""
+        self.accounts = {DEFAULT_ACCOUNT: SCOPES}
+
+
+def metadata_app(tokens: TokenStore, machine: Machine) -> Starlette:
+    """Build the server; ``tokens`` is asked for the machine's current tokens at each request."""
+
+    def account(email: str, *, default: bool) -> Node:
+        def token(request: Request) -> Response:
+            current = tokens.current(email)
+            request.scope["lab.entry"].identity = email
+            content = {
+                "access_token": current.value,
+                "expires_in": tokens.remaining(current),
+                "token_type": "Bearer",
+            }
+            return JSONResponse(content)
+
+        def identity(request: Request) -> Response:
+            audience = request.query_params.get("audience")
+            if not audience:
+                return Response("non-empty audience parameter required\n", 400, media_type="text/html")
+            return Response(sign_identity(email=email, audience=audience), media_type="text/html")
+
+        return {
+            "aliases": ("default",) if default else (),
+            "email": email,
+            "identity": identity,
+            "scopes": machine.accounts[email],
+            "token": token,
         }
-        return JSONResponse(content)
 
-    account: Node = {
-        "aliases": ("default",),
-        "email": DEFAULT_ACCOUNT,
-        "identity": _identity,
-        "scopes": SCOPES,
-        "token": token,
-    }
-    tree: Node = {
-        "instance": {
-            "id": "4242424242424242424",
-            "name": "dev-vm",
-            "service-accounts": {"default": account, DEFAULT_ACCOUNT: account},
-            "zone": f"projects/{PROJECT_NUMBER}/zones/europe-west1-b",
-        },
-        "project": {"numeric-project-id": PROJECT_NUMBER, "project-id": PROJECT},
-        "universe": {"universe-domain": "googleapis.com"},
-    }
+    def tree() -> Node:
+        attached = [*machine.accounts]
+        accounts = {email: account(email, default=email == attached[0]) for email in attached}
+        first = {"default": accounts[attached[0]]} if attached else {}
+        return {
+            "instance": {
+                "id": "4242424242424242424",
+                "name": "dev-vm",
+                "service-accounts": {**first, **accounts},
+                "zone": f"projects/{PROJECT_NUMBER}/zones/europe-west1-b",
+            },
+            "project": {"numeric-project-id": PROJECT_NUMBER, "project-id": PROJECT},
+            "universe": {"universe-domain": "googleapis.com"},
+        }
 
     async def value(request: Request) -> Response:
         if request.headers.get("metadata-flavor") != "Google" or "x-forwarded-for" in request.headers:
             return Response("Missing required header: Metadata-Flavor: Google\n", 403, HEADERS, "text/html")
-        node: Node = tree
+        node = tree()
         for part in filter(None, request.path_params["path"].split("/")):
             if not isinstance(node, Mapping) or part not in node:
                 return Response(NOT_FOUND.format(path=request.url.path), 404, HEADERS, "text/html")
@@ -86,13 +112,6 @@ def metadata_app(tokens: TokenStore) -> Starlette:
 
     routes = [Route("/", root), Route("/computeMetadata/v1{path:path}", value)]
     return Starlette(routes=routes, exception_handlers={404: missing})
-
-
-def _identity(request: Request) -> Response:
-    audience = request.query_params.get("audience")
-    if not audience:
-        return Response("non-empty audience parameter required\n", 400, media_type="text/html")
-    return Response(sign_identity(email=DEFAULT_ACCOUNT, audience=audience), media_type="text/html")
 
 
 def _render(node: Node, request: Request) -> Response:

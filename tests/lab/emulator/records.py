@@ -5,13 +5,27 @@ from __future__ import annotations
 
 import dataclasses
 
-__all__ = ["DEFAULT_ACCOUNT", "MODES", "TARGETS", "IssuedToken", "SeenRequest", "Stats"]
+__all__ = [
+    "CERTIFICATES",
+    "DEFAULT_ACCOUNT",
+    "MODES",
+    "TARGETS",
+    "IssuedToken",
+    "SeenRequest",
+    "Stats",
+    "principal",
+]
 
 DEFAULT_ACCOUNT = "dev-vm@demo-project.iam.gserviceaccount.com"
 """The service account that the emulated machine runs as."""
 
-TARGETS = ("metadata", "token", "index", "apt")
-"""The parts that faults can be switched on for."""
+TARGETS = ("metadata", "token", "sts", "iam", "index", "apt")
+"""The parts that faults can be switched on for: ``token`` is oauth2.googleapis.com, ``sts`` the exchange of
+subject tokens, ``iam`` iamcredentials.googleapis.com (impersonation)."""
+
+CERTIFICATES = ("valid", "expired", "wrong_name", "untrusted")
+"""What the emulator can present: its own, the same of last year, one for another host, one of no authority
+that the machine trusts."""
 
 MODES = "ok | status:CODE | hang | slow | html | truncated | huge | redirect | no_flavor | json:LITERAL"
 """What a fault switch accepts; ``lab.emulator.faults`` says what each does."""
@@ -48,3 +62,9 @@ class Stats:
     issued: dict[str, int]
     valid: int
     requests: dict[str, int]
+
+
+def principal(audience: str, subject: str) -> str:
+    """Return whom a subject token of that provider stands for, as grants and the request log name it."""
+    pool, _, _ = audience.partition("/providers/")
+    return f"principal:{pool}/subject/{subject}"

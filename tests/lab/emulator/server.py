@@ -11,6 +11,7 @@ import logging
 import os
 import signal
 import socket
+import ssl
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,14 +24,16 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from . import metadata
-from .certificates import Certificates, make_certificates
+from .certificates import Certificates, make_certificates, present
 from .control import Parts, control_app
-from .faults import Faults, RequestLog, watched
+from .faults import Faults, RequestLog, dated, watched
+from .federation import Providers, federation_app
+from .impersonation import ACCOUNTS, Grants, impersonation_app
 from .index import Repositories, index_app
 from .keys import Accounts
 from .network import Address, check_metadata_address, inside, listen, listen_unix, prepare_loopback
 from .oauth import oauth_app
-from .tokens import TokenStore
+from .tokens import Clock, TokenStore
 
 __all__ = ["Options", "run"]
 
@@ -124,27 +127,39 @@ async def _serve(
         loop.add_signal_handler(number, stop.set)
     if options.watch_pid is not None:
         _watch(options.watch_pid, stop)
+    clock = Clock()
     parts = Parts(
-        tokens=TokenStore(lifetime=options.lifetime, window=options.window),
+        clock=clock,
+        tokens=TokenStore(lifetime=options.lifetime, window=options.window, clock=clock),
         accounts=Accounts(),
+        providers=Providers(),
+        grants=Grants(),
+        machine=metadata.Machine(),
         repositories=repositories,
         faults=Faults(),
         log=RequestLog(),
         stop=stop.set,
+        present=lambda kind: present(kind, certificates, tls),
     )
 
     def watch(app: ASGIApp, target: str, headers: dict[str, str] | None = None) -> ASGIApp:
         return watched(app, target=target, log=parts.log, faults=parts.faults, headers=headers or {})
 
-    machine = watch(metadata.metadata_app(parts.tokens), "metadata", metadata.HEADERS)
+    machine = watch(metadata.metadata_app(parts.tokens, parts.machine), "metadata", metadata.HEADERS)
     google = _by_host(
-        token=watch(oauth_app(parts.tokens, parts.accounts), "token"),
-        index=watch(index_app(parts.tokens, parts.repositories), "index"),
+        token=watch(oauth_app(parts.tokens, parts.accounts, clock), "token"),
+        sts=watch(federation_app(parts.tokens, parts.providers), "sts"),
+        iam=watch(impersonation_app(parts.tokens, parts.grants), "iam"),
+        index=watch(index_app(parts.tokens, parts.accounts, parts.repositories), "index"),
         apt=watch(_apt_app(options.apt), "apt"),
     )
+    https = _config(dated(google, clock), certificates)
+    https.load()
+    assert https.ssl is not None
+    tls: ssl.SSLContext = https.ssl
     listeners = [
-        (_Server(_config(machine)), sockets.metadata),
-        (_Server(_config(google, certificates)), sockets.https),
+        (_Server(_config(dated(machine, clock))), sockets.metadata),
+        (_Server(https), sockets.https),
         (_Server(_config(control_app(parts))), sockets.control),
     ]
     tasks = [asyncio.create_task(server.serve(sockets=list(opened))) for server, opened in listeners]
@@ -160,26 +175,37 @@ async def _serve(
 def _config(app: ASGIApp, certificates: Certificates | None = None) -> uvicorn.Config:
     config = uvicorn.Config(
         app, http="h11", ws="none", lifespan="off", log_config=None, access_log=False, server_header=False,
-        timeout_keep_alive=KEEP_ALIVE, timeout_graceful_shutdown=GRACE,
+        date_header=False, timeout_keep_alive=KEEP_ALIVE, timeout_graceful_shutdown=GRACE,
     )  # fmt: skip
     if certificates:
         config.ssl_certfile, config.ssl_keyfile = certificates.chain, certificates.key
     return config
 
 
-def _by_host(*, token: ASGIApp, index: ASGIApp, apt: ASGIApp) -> ASGIApp:
-    """Route by the name that the client asked for; this machine's own names are the index."""
+def _by_host(*, token: ASGIApp, sts: ASGIApp, iam: ASGIApp, index: ASGIApp, apt: ASGIApp) -> ASGIApp:
+    """Route by the name that the client asked for, and this machine's own names by the path."""
+    hosts = {
+        "oauth2.googleapis.com": token,
+        "sts.googleapis.com": sts,
+        "iamcredentials.googleapis.com": iam,
+        "packages.cloud.google.com": apt,
+    }
+
+    def local(path: str) -> ASGIApp:
+        if path == "/token":
+            return token
+        if path in ("/v1/token", "/v1/introspect"):
+            return sts
+        return iam if path.startswith(f"/v1/{ACCOUNTS}") else index
 
     async def google(scope: Scope, receive: Receive, send: Send) -> None:
         host = Headers(scope=scope).get("host", "").partition(":")[0].lower()
-        if host.endswith("-python.pkg.dev") or (host in LOCAL_NAMES and scope["path"] != "/token"):
+        if host.endswith("-python.pkg.dev"):
             app: ASGIApp = index
-        elif host in ("oauth2.googleapis.com", *LOCAL_NAMES):
-            app = token
-        elif host == "packages.cloud.google.com":
-            app = apt
+        elif host in LOCAL_NAMES:
+            app = local(scope["path"])
         else:
-            app = PlainTextResponse(f"the lab emulates no host {host!r}\n", 404)
+            app = hosts.get(host) or PlainTextResponse(f"the lab emulates no host {host!r}\n", 404)
         await app(scope, receive, send)
 
     return google

@@ -9,10 +9,11 @@ import secrets
 import time
 from collections.abc import Callable, Iterator
 
-__all__ = ["Token", "TokenStore"]
+__all__ = ["Clock", "Token", "TokenStore"]
 
 PREFIX = "ya29.c."
 RANDOM_BYTES = 108
+LONGEST_OFFSET = 10 * 365 * 86400
 
 
 @dataclasses.dataclass
@@ -24,6 +25,30 @@ class Token:
     issued_at: float
     expires_at: float
     revoked: bool = False
+
+
+@dataclasses.dataclass
+class Clock:
+    """The emulated Google's clock: the real one, ``offset`` seconds ahead.
+
+    ``date_skew`` goes on top of it in the header ``Date`` alone; ``assertions`` says that what keys sign is
+    checked by this clock and not by the real one.
+    """
+
+    offset: float = 0.0
+    date_skew: float = 0.0
+    assertions: bool = False
+
+    def __call__(self) -> float:
+        return time.time() + self.offset
+
+    def move(self, offset: float) -> None:
+        """Set the offset; ValueError for one that looks like a date."""
+        if not abs(offset) <= LONGEST_OFFSET:
+            raise ValueError(
+                f"found an offset of {offset:g} s, need seconds from the real time, not an epoch"
+            )
+        self.offset = offset
 
 
 class TokenStore:
@@ -45,11 +70,12 @@ class TokenStore:
     def __iter__(self) -> Iterator[Token]:
         return iter(self._tokens.values())
 
-    def issue(self, identity: str) -> Token:
-        """Mint a new token, as Google does for keys and refresh tokens."""
+    def issue(self, identity: str, *, lifetime: float | None = None) -> Token:
+        """Mint a new token, as Google does for keys and refresh tokens; ``lifetime`` replaces the store's."""
         now = self.clock()
+        lives = self.lifetime if lifetime is None else lifetime
         value = PREFIX + secrets.token_urlsafe(RANDOM_BYTES)
-        token = Token(value=value, identity=identity, issued_at=now, expires_at=now + self.lifetime)
+        token = Token(value=value, identity=identity, issued_at=now, expires_at=now + lives)
         self._tokens[value] = token
         return token
 

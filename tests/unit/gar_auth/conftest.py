@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from unit.gar_auth.program import CANARY, Program
+from tokens.proxy import Proxy, proxy_to
+from unit.gar_auth.program import CANARY, Clock, Program
 
-from gar_auth import metadata
+from gar_auth import metadata, transport
 from gar_auth import write as write_module
 from gar_auth.config import Config
 from gar_auth.store import Store, Token
@@ -42,6 +43,32 @@ def google(running: Emulator, monkeypatch: pytest.MonkeyPatch) -> Emulator:
     monkeypatch.setattr(metadata, "TRY_SECONDS", 0.3)
     monkeypatch.setattr("random.uniform", lambda _low, _high: 0.01)
     return running
+
+
+@pytest.fixture
+def internet(running: Emulator, monkeypatch: pytest.MonkeyPatch) -> Iterator[Proxy]:
+    """Google's names lead to the emulator, with its certificates; tries are quick and short."""
+    running.control.clear_faults()
+    running.control.set_tokens(lifetime=3600, window=300)
+    running.control.expire_all()
+    monkeypatch.setattr(transport, "TOTAL_SECONDS", 2.0)
+    monkeypatch.setattr(transport, "TRY_SECONDS", 0.5)
+    monkeypatch.setattr("random.uniform", lambda _low, _high: 0.01)
+    for name in ("http_proxy", "https_proxy", "no_proxy", "all_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+    with proxy_to(running.https[0]) as proxy:
+        monkeypatch.setenv("HTTPS_PROXY", proxy.url)
+        monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(running.ca))
+        yield proxy
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """The time of day stands still, until a test moves it."""
+    clock = Clock(float(int(time.time())))
+    monkeypatch.setattr("time.time", lambda: clock.now)
+    return clock
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,13 @@ import pytest
 from gar_auth import __main__ as cli
 
 CANARY = "ya29.c.canary"
+
+
+@dataclass
+class Clock:
+    """The time as the program sees it."""
+
+    now: float
 
 
 class Program:

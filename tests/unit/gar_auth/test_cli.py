@@ -10,6 +10,7 @@ import re
 import subprocess
 import sys
 import time
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,7 +18,8 @@ import pytest
 from unit.gar_auth.program import CANARY, Program
 
 from gar_auth import __main__ as cli
-from gar_auth.store import Store, Token, digest
+from gar_auth import machine as machine_module
+from gar_auth.store import Status, Store, Token, digest
 from lab.emulator.launch import Emulator
 
 
@@ -52,7 +54,14 @@ def text(content: str) -> Callable[[Path], object]:
             "gar-auth: PATH is damaged (TypeError: list indices must be integers or slices, not str); RUN",
         ),
         (text("{}"), "gar-auth: PATH is damaged (KeyError: 'identities'); RUN"),
-        (text('{"identities": {"a": {}}}'), "gar-auth: PATH is damaged (KeyError: 'account'); RUN"),
+        (
+            text('{"identities": {"a": {"type": "magic"}}}'),
+            "gar-auth: PATH is damaged (ValueError: unknown type 'magic' of identity a); RUN",
+        ),
+        (
+            text('{"identities": {"a": {"type": "service_account_key"}}}'),
+            "gar-auth: PATH is damaged (ValueError: identity a names no file); RUN",
+        ),
         (
             text('{"identities": []}'),
             "gar-auth: PATH is damaged (AttributeError: 'list' object has no attribute 'items'); RUN",
@@ -65,12 +74,15 @@ def text(content: str) -> Callable[[Path], object]:
         "empty",
         "a list",
         "keys missing",
-        "no account",
+        "unknown type",
+        "no file",
         "wrong type",
         "undeclared",
     ],
 )
-@pytest.mark.parametrize("command", ["status", "write", "fetch default", "refresh"])
+@pytest.mark.parametrize(
+    "command", ["status", "write", "fetch default", "fetch default --now", "refresh", "user"]
+)
 def test_a_configuration_that_cannot_be_used(
     program: Program, spoil: Callable[[Path], object], message: str, command: str
 ) -> None:
@@ -84,6 +96,7 @@ def test_a_configuration_that_cannot_be_used(
     [
         (["fetch", "ci"], "gar-auth: no identity 'ci'; known: default\n"),
         (["fetch", "../default"], "gar-auth: no identity '../default'; known: default\n"),
+        (["write", "--only", "nothing"], "gar-auth: no repository 'nothing'; see: gar-auth status\n"),
         (
             ["write", "ghost"],
             "gar-auth: no user 'ghost' on this machine; remove it from artifact_registry_users\n",
@@ -126,10 +139,44 @@ def test_a_damaged_token_is_not_echoed(program: Program, tmp_path: Path) -> None
     path = tmp_path / "run" / "default" / "token"
     path.parent.mkdir(parents=True)
     path.write_text(json.dumps({"token": CANARY, "expiry": "never"}))
-    assert program("write") == (65, "", f"gar-auth: {path} is damaged\n")
+    assert program("write") == (75, "", "gar-auth: no valid token for default; see: gar-auth status\n")
     path.write_text(f'{{"token": "{CANARY}')
     code, _output, errors = program("write")
-    assert (code, errors.count("\n")) == (65, 1)
+    assert (code, errors.count("\n")) == (75, 1)
+
+
+def test_the_unit_writes_what_is_there_and_does_not_fail_for_the_rest(
+    program: Program, store: Store, configure: Callable[..., Path], poetry_dir: Path
+) -> None:
+    one = {"name": "private-repo", "publish_url": "https://a.pkg.dev/a/a/", "identity": "default"}
+    configure(
+        repositories=[one, {**one, "name": "ci-repo", "identity": "ci"}],
+        identities={"default": {"type": "metadata"}, "ci": {"type": "metadata"}},
+    )
+    store.write("default", Token(token=CANARY, expiry=int(time.time()) + 600, source="x"))
+    assert program("write", "--if-any", "dev") == (0, "new tokens in auth.toml of dev\n", "")
+    assert tomllib.loads((poetry_dir / "auth.toml").read_text())["http-basic"].keys() == {"private-repo"}
+    assert program("write") == (75, "", "gar-auth: no valid token for ci; see: gar-auth status\n")
+
+
+def test_removal_takes_ones_own_tokens_along(
+    program: Program,
+    google: Emulator,
+    configure: Callable[..., Path],
+    tmp_path: Path,
+    home: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    configure(run_dir=None)
+    assert program("refresh")[0] == 0
+    assert (tmp_path / "gar-auth" / "default" / "token").exists()
+    monkeypatch.delenv("XDG_RUNTIME_DIR")
+    (home / ".cache").mkdir()
+    (tmp_path / "gar-auth").rename(home / ".cache" / "gar-auth")
+    (home / ".cache" / "other").touch()
+    assert program("write", "--remove")[0] == 0
+    assert os.listdir(home / ".cache") == ["other"]
 
 
 def test_refresh_fetches_and_writes_in_one(program: Program, google: Emulator, poetry_dir: Path) -> None:
@@ -181,7 +228,32 @@ def test_root_writes_for_a_user_who_may_not_read_the_token(
     info = path.stat()
     assert (info.st_uid, oct(info.st_mode & 0o777)) == (nobody.pw_uid, "0o600")
     assert CANARY in path.read_text()
+    assert program("write", "--remove", "--check", "nobody") == (
+        0,
+        "would remove the tokens from auth.toml of nobody\n",
+        "",
+    )
+    assert CANARY in path.read_text()
     assert program("write", "--remove", "nobody") == (0, "removed the tokens from auth.toml of nobody\n", "")
+
+
+@pytest.mark.parametrize("command", ["write", "user"])
+def test_whoever_is_not_root_acts_for_nobody_else(
+    program: Program, nobody: pwd.struct_passwd, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    monkeypatch.setattr(pwd, "getpwnam", lambda _name: nobody)
+    monkeypatch.setattr(os, "geteuid", lambda: 1)
+    expected = "gar-auth: only root can act for nobody; run it with sudo, or as nobody\n"
+    assert program(command, "nobody") == (77, "", expected)
+
+
+def test_a_child_that_is_killed_is_a_temporary_failure(
+    program: Program, canary: Store, nobody: pwd.struct_passwd, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pwd, "getpwnam", lambda _name: nobody)
+    monkeypatch.setattr("gar_auth.write.write", lambda *_a, **_k: os.kill(os.getpid(), 9))
+    expected = "gar-auth: the process of user nobody ended without an answer\n"
+    assert program("write", "nobody") == (75, "", expected)
 
 
 def test_root_is_told_what_is_wrong_in_a_users_home(
@@ -211,3 +283,44 @@ def test_the_module_runs_as_a_program() -> None:
     command = [sys.executable, "-m", "gar_auth", "--version"]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
     assert re.fullmatch(r"gar-auth \d+\.\d+\.\d+\n", done.stdout)
+
+
+@pytest.fixture
+def scheduled(
+    configure: Callable[..., Path], store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Path:
+    """A machine with systemd, root, and what systemctl was told."""
+    mine = {"name": "own-repo", "publish_url": "https://a.pkg.dev/a/b/", "identity": "mine"}
+    one = {**mine, "name": "private-repo", "identity": "default"}
+    identities = {"default": {"type": "metadata"}, "mine": {"type": "adc", "per_user": True}}
+    configure(repositories=[one, mine], identities=identities, service_manager="systemd", users=["dev"])
+    store.write("default", Status(identity="default", source="metadata:default", failures=9))
+    told = tmp_path / "told"
+    systemctl = tmp_path / "systemctl"
+    systemctl.write_text(f'#!/bin/sh\nprintf "%s\\n" "$*" >> {told}\n')
+    systemctl.chmod(0o755)
+    monkeypatch.setattr(machine_module, "_SYSTEMCTL", str(systemctl))
+    return told
+
+
+def test_refresh_has_the_machine_do_it_now(
+    program: Program, store: Store, scheduled: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    code, output, _errors = program("refresh")
+    assert (code, "default" in output) == (75, True)  # this systemctl does nothing
+    assert scheduled.read_text().splitlines() == [
+        "start -- gar-auth-fetch@default.service",
+        "start -- gar-auth-write@dev.service",
+        "start -- gar-auth-user@dev.service",
+    ]
+    assert store.looked("default") == 0, "no failure is waited out"
+
+
+def test_refresh_of_the_machine_is_roots(
+    program: Program, scheduled: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    cure = "to have it done now: sudo gar-auth refresh"
+    assert program("refresh") == (77, "", f"gar-auth: here the machine does that for everybody; {cure}\n")
+    assert not scheduled.exists()

@@ -98,6 +98,51 @@ def test_an_identity_without_a_token_does_not_hold_the_others_up(
     assert passwords(config, dev) == {"private-repo": CANARY, "ci-repo": "ya29.c.ci"}
 
 
+@pytest.fixture
+def two(configure: Callable[..., Path]) -> Config:
+    """Two repositories with the machine's token, and one with the user's own login."""
+    repositories = [
+        {"name": name, "publish_url": f"https://h/p/{name}/", "identity": identity}
+        for name, identity in (("private-repo", "default"), ("second", "default"), ("mine", "login"))
+    ]
+    identities = {"default": {"type": "metadata"}, "login": {"type": "gcloud", "per_user": True}}
+    return Config.load(configure(repositories=repositories, identities=identities))
+
+
+def test_only_the_repositories_that_are_named_are_written(
+    two: Config, store: Store, dev: pwd.struct_passwd, auth: Path
+) -> None:
+    keep(store)
+    only = {"second"}
+    assert tokens(two, store, only={"mine"}) == {}
+    assert write(two, tokens(two, store, only=only), dev, only=only) is True
+    assert passwords(two, dev) == {"second": CANARY}
+    assert write(two, tokens(two, store), dev) is True
+    assert passwords(two, dev) == {"second": CANARY, "private-repo": CANARY}, "not the user's own"
+
+
+def test_a_users_own_login_is_another_set_of_tokens(
+    two: Config, store: Store, dev: pwd.struct_passwd, auth: Path
+) -> None:
+    keep(store)
+    keep(store, "ya29.mine", identity="login")
+    assert tokens(two, store).keys() == {"default"}
+    assert write(two, tokens(two, store, per_user=True), dev) is True
+    assert passwords(two, dev) == {"mine": "ya29.mine"}
+
+
+def test_only_the_repositories_that_are_named_are_removed(
+    two: Config, store: Store, dev: pwd.struct_passwd, auth: Path
+) -> None:
+    keep(store)
+    write(two, tokens(two, store), dev)
+    auth.write_text(auth.read_text() + '[http-basic.gone]\nusername = "oauth2accesstoken"\npassword = "x"\n')
+    assert remove(two, dev, only={"second", "gone", "other"}) is True, "also one that is no longer declared"
+    assert passwords(two, dev) == {"private-repo": CANARY}
+    assert FOREIGN in auth.read_text()
+    assert remove(two, dev, only={"other"}) is False, "another user name is the user's own"
+
+
 def test_what_poetry_overwrites_meanwhile_is_written_again(
     config: Config, store: Store, dev: pwd.struct_passwd, auth: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -170,6 +215,37 @@ def test_a_file_that_cannot_be_used_stays_as_it_is(
     assert str(caught.value) == f"{auth}: {problem}; repair it or move it away: mv {auth} {auth}.old"
     assert caught.value.code == Exit.UNUSABLE
     assert auth.read_text() == content
+
+
+def test_an_error_when_it_is_read_back_does_not_say_that_nothing_was_changed(
+    config: Config, store: Store, dev: pwd.struct_passwd, auth: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keep(store)
+
+    def fail(self: ConfigDirectory, name: str, **_options: object) -> None:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr("time.sleep", lambda _seconds: monkeypatch.setattr(ConfigDirectory, "read", fail))
+    with pytest.raises(Failure) as caught:
+        write(config, tokens(config, store), dev)
+    written = "the tokens are in it, but it was not read again"
+    expected = f"{auth}: Input/output error; {written}; the disk may be failing, see: dmesg"
+    assert (str(caught.value), caught.value.code) == (expected, Exit.REFUSED)
+    assert CANARY in auth.read_text()
+
+
+def test_a_path_with_a_space_is_quoted_in_the_cure(
+    configure: Callable[..., Path], store: Store, dev: pwd.struct_passwd, home: Path
+) -> None:
+    config = Config.load(configure(config_dir="my config"))
+    (home / "my config").mkdir(mode=0o755)
+    path = home / "my config" / "auth.toml"
+    path.write_text("[")
+    path.chmod(0o600)
+    keep(store)
+    with pytest.raises(Failure) as caught:
+        write(config, tokens(config, store), dev)
+    assert str(caught.value).endswith(f": mv '{path}' '{path}.old'")
 
 
 @pytest.mark.parametrize("act", ["write", "remove"])

@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
+import json
 import re
 import time
 from collections.abc import Iterator
@@ -15,6 +17,7 @@ from lab.emulator.client import ControlError
 from lab.emulator.launch import Emulator, start
 
 IDENTITY = "dev@example.com"
+ROBOT = "robot@demo-project.iam.gserviceaccount.com"
 WHEEL = b"not really a wheel"
 NAME = "my_private_package-0.1.0-py3-none-any.whl"
 
@@ -168,6 +171,81 @@ def test_permissions_can_be_denied(running: Emulator, client: Client) -> None:
     assert client.get("simple/").status_code == 403
     with pytest.raises(ControlError, match="need one of"):
         running.control.deny(IDENTITY, permission="fly")
+
+
+def test_a_refusal_names_permission_and_repository(running: Emulator, client: Client) -> None:
+    running.control.deny(IDENTITY, permission="download")
+    url = f"{client.url}simple/".replace("localhost", "127.0.0.1")
+    for host, location in (("asia-east1-python.pkg.dev", "asia-east1"), ("localhost", "us")):
+        refused = client.session.get(url, headers={"Host": host}, timeout=5)
+        assert refused.status_code == 403
+        resource = f"projects/demo-project/locations/{location}/repositories/{client.url.split('/')[-2]}"
+        assert refused.text == (
+            f'Permission "artifactregistry.repositories.downloadArtifacts" denied on resource "{resource}" '
+            "(or it may not exist)"
+        )
+
+
+def test_a_perimeter_keeps_everybody_out(running: Emulator, client: Client) -> None:
+    running.control.set_perimeter(True)
+    for answer in (client.get("simple/"), client.upload()):
+        assert answer.status_code == 403
+        assert answer.text.startswith("Request is prohibited by organization's policy. vpcServiceControls")
+    client.session.auth = None
+    assert client.get("simple/").status_code == 401
+    client.session.auth = ("oauth2accesstoken", running.control.issue(IDENTITY))
+    running.control.set_perimeter(False)
+    assert client.get("simple/").status_code == 200
+    running.control.set_perimeter(True)
+    running.control.allow_all()
+    assert client.get("simple/").status_code == 200
+
+
+def test_a_repository_that_is_not_there_is_not_found(running: Emulator, client: Client) -> None:
+    url = f"{client.host}/demo-project/nowhere/simple/"
+    assert client.session.get(url, timeout=5).status_code == 404
+
+
+def test_a_bearer_token_enters(running: Emulator, client: Client) -> None:
+    client.session.auth = None
+    token = running.control.issue(IDENTITY)
+    assert client.get("simple/", Authorization=f"Bearer {token}").status_code == 200
+    assert client.get("simple/", Authorization="Bearer ya29.invented").status_code == 401
+    running.control.revoke_all()
+    assert client.get("simple/", Authorization=f"Bearer {token}").status_code == 401
+
+
+def test_a_registered_key_enters(running: Emulator, client: Client) -> None:
+    key = running.control.create_key(ROBOT)
+    other = running.control.create_key("other@demo-project.iam.gserviceaccount.com")
+
+    def answer(content: object, *, user: str = "_json_key_base64") -> int:
+        text = content if isinstance(content, str) else json.dumps(content)
+        client.session.auth = (user, base64.b64encode(text.encode()).decode())
+        return client.get("simple/").status_code
+
+    since = time.time()
+    assert answer(key) == 200
+    (seen,) = running.control.requests(since=since, target="index")
+    assert seen.identity == ROBOT
+    assert answer(key, user="oauth2accesstoken") == 401
+    for wrong in (
+        {**key, "private_key": other["private_key"]},
+        {**key, "client_email": "none@x.example"},
+        {**key, "private_key": "x"},
+        {"client_email": ROBOT},
+        "[]",
+        "no JSON",
+    ):
+        assert answer(wrong) == 401
+    client.session.auth = ("_json_key_base64", json.dumps(key))
+    assert client.get("simple/").status_code == 401
+
+    running.control.deny(ROBOT, permission="download")
+    assert answer(key) == 403
+    running.control.allow_all()
+    running.control.disable_keys(ROBOT)
+    assert answer(key) == 401
 
 
 def test_requests_are_recorded_with_the_identity(running: Emulator, client: Client) -> None:

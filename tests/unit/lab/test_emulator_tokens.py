@@ -7,6 +7,7 @@ import dataclasses
 
 import pytest
 
+from lab.emulator import tokens
 from lab.emulator.tokens import TokenStore
 
 VM = "vm@demo-project.iam.gserviceaccount.com"
@@ -87,3 +88,20 @@ def test_revoked_tokens_are_replaced(store: TokenStore) -> None:
 def test_a_foreign_token_is_not_valid(store: TokenStore) -> None:
     assert not store.valid("ya29.c.invented")
     assert not store.valid("")
+
+
+def test_a_lifetime_of_its_own(store: TokenStore) -> None:
+    assert store.remaining(store.issue(VM, lifetime=43200)) == 43200
+    assert store.remaining(store.issue(VM)) == 3600
+
+
+def test_the_clock_is_ahead_of_the_real_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("time.time", lambda: 5000.0)
+    clock = tokens.Clock()
+    assert clock() == 5000
+    clock.move(172800)
+    assert clock() == 177800
+    for wrong in (1.7e9, float("nan")):
+        with pytest.raises(ValueError, match="not an epoch"):
+            clock.move(wrong)
+    assert clock() == 177800

@@ -6,20 +6,64 @@ from __future__ import annotations
 import json
 import os
 import pwd
+import shlex
+import typing as t
 from dataclasses import dataclass
 from pathlib import Path
 
 from gar_auth.errors import Exit, Failure
 
-__all__ = ["Config", "Identity", "Repository", "account_of"]
+__all__ = ["TYPES", "Config", "Identity", "Repository", "account_of"]
+
+#: The types of identities, and whether each needs the option C(file).
+TYPES = {
+    "metadata": False,
+    "service_account_key": True,
+    "external_account": True,
+    "gcloud": False,
+    "adc": True,
+    "token_file": True,
+}
 
 
 @dataclass(frozen=True)
 class Identity:
-    """Where tokens come from: C(metadata) with the service account C(account)."""
+    """Where tokens come from.
+
+    :ivar account: of type metadata: the service account, or C(default); of type gcloud: who is logged in.
+    :ivar file: the key, the configuration or the token, on the machine.
+    :ivar subject_token_file: what an external_account exchanges, where the fetcher may not read it itself.
+    :ivar lifetime: of impersonated tokens, in seconds.
+    :ivar per_user: each user's own login, instead of one token for the machine.
+    """
 
     name: str
-    account: str
+    type: str = "metadata"
+    account: str | None = None
+    file: str | None = None
+    subject_token_file: str | None = None
+    impersonate_service_account: str | None = None
+    lifetime: int = 3600
+    per_user: bool = False
+
+    @property
+    def source(self) -> str:
+        """The source as people read it in C(gar-auth status)."""
+        origin = f"{self.type}:{self.account or self.file or 'own login'}"
+        target = self.impersonate_service_account
+        return f"{origin} as {target}" if target else origin
+
+    @property
+    def login(self) -> str:
+        """What somebody runs once to log in, for an identity that has a login."""
+        if self.type == "adc":
+            return "gcloud auth application-default login"
+        return f"gcloud auth login {shlex.quote(self.account)}" if self.account else "gcloud auth login"
+
+    @property
+    def on_demand(self) -> bool:
+        """Whether the source mints a token whenever asked, or hands out the same one for a while."""
+        return bool(self.impersonate_service_account) or self.type not in ("metadata", "token_file")
 
 
 @dataclass(frozen=True)
@@ -29,6 +73,9 @@ class Repository:
     name: str
     publish_url: str
     identity: str
+    index_url: str | None = None
+    ca_cert: str | None = None
+    client_cert: str | None = None
 
 
 @dataclass(frozen=True)
@@ -37,7 +84,11 @@ class Config:
 
     :ivar users: the users that the provider token_timer serves.
     :ivar config_dir: Poetry's configuration directory, absolute or below each user's home.
-    :ivar run_dir: where tokens lie, one directory for each identity; None: a cache directory of each user.
+    :ivar shared_run_dir: where the machine's tokens lie, one directory for each identity; None: nothing is
+        scheduled machine-wide, and each user has a directory of their own.
+    :ivar user_run_dir: where the tokens of users' own logins lie, one for each user; None: as above.
+    :ivar state_dir: where gcloud keeps its logins, one directory for each identity.
+    :ivar interval: seconds between two ticks of the timer.
     """
 
     identities: dict[str, Identity]
@@ -45,6 +96,11 @@ class Config:
     users: tuple[str, ...]
     config_dir: str
     shared_run_dir: Path | None
+    user_run_dir: str | None = None
+    state_dir: str = "/var/lib/gar-auth"
+    gcloud: str = "gcloud"
+    interval: int = 30
+    service_manager: str = "none"
 
     @classmethod
     def load(cls, path: Path) -> Config:
@@ -54,14 +110,8 @@ class Config:
         """
         try:
             data = json.loads(path.read_text(encoding="utf-8"))
-            identities = {
-                name: Identity(name=name, account=str(item["account"]))
-                for name, item in data["identities"].items()
-            }
-            repositories = tuple(
-                Repository(name=item["name"], publish_url=item["publish_url"], identity=item["identity"])
-                for item in data["repositories"]
-            )
+            identities = {name: _identity(name, item) for name, item in data["identities"].items()}
+            repositories = tuple(_repository(item) for item in data["repositories"])
             for repository in repositories:
                 identities[repository.identity]  # KeyError: named, but not declared
             run_dir = data["run_dir"]
@@ -71,12 +121,17 @@ class Config:
                 users=tuple(data["users"]),
                 config_dir=str(data["config_dir"]),
                 shared_run_dir=Path(run_dir) if run_dir else None,
+                user_run_dir=data.get("user_run_dir") or None,
+                state_dir=str(data.get("state_dir") or cls.state_dir),
+                gcloud=str(data.get("gcloud") or cls.gcloud),
+                interval=int(data.get("interval") or cls.interval),
+                service_manager=str(data.get("service_manager") or cls.service_manager),
             )
         except OSError as error:
             raise Failure(
                 f"{path}: {error.strerror}; run the playbook again", code=Exit.CONFIGURATION
             ) from error
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             problem = f"{type(error).__name__}: {error}"
             raise Failure(
                 f"{path} is damaged ({problem}); run the playbook again", code=Exit.CONFIGURATION
@@ -100,9 +155,43 @@ class Config:
             known = ", ".join(sorted(self.identities)) or "none"
             raise Failure(f"no identity {name!r}; known: {known}", code=Exit.CONFIGURATION) from None
 
+    def host_identities(self) -> list[Identity]:
+        """The identities in use whose one token serves the whole machine."""
+        return self._used(per_user=False)
+
+    def user_identities(self) -> list[Identity]:
+        """The identities in use that are each user's own login."""
+        return self._used(per_user=True)
+
+    def _used(self, *, per_user: bool) -> list[Identity]:
+        names = sorted({repository.identity for repository in self.repositories})
+        return [self.identities[name] for name in names if self.identities[name].per_user is per_user]
+
     def directory_of(self, account: pwd.struct_passwd) -> str:
         """Poetry's configuration directory of a user, absolute."""
         return os.path.join(account.pw_dir, self.config_dir)
+
+
+def _identity(name: str, item: dict[str, t.Any]) -> Identity:
+    identity = Identity(name=name, **item)
+    if identity.type not in TYPES:
+        raise ValueError(f"unknown type {identity.type!r} of identity {name}")
+    if TYPES[identity.type] and not identity.file and not identity.per_user:
+        raise ValueError(f"identity {name} names no file")
+    if identity.type == "metadata" and identity.account is None:
+        return Identity(name=name, **{**item, "account": "default"})
+    return identity
+
+
+def _repository(item: dict[str, t.Any]) -> Repository:
+    return Repository(
+        name=item["name"],
+        publish_url=item["publish_url"],
+        identity=item["identity"],
+        index_url=item.get("index_url"),
+        ca_cert=item.get("ca_cert"),
+        client_cert=item.get("client_cert"),
+    )
 
 
 def account_of(user: str | None) -> pwd.struct_passwd:

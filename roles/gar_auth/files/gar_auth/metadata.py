@@ -17,11 +17,12 @@ import threading
 import time
 import urllib.parse
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import replace
 
-from gar_auth.errors import Exit, Failure
+from gar_auth.errors import Exit, Failure, Reason
+from gar_auth.source import Reply, is_token, lifetime_of
 
-__all__ = ["Reply", "request_token"]
+__all__ = ["parse_reply", "request_token"]
 
 #: The server's documented address: no name resolution is needed, so none can be forged or fail at boot.
 DEFAULT_HOST = "169.254.169.254"
@@ -29,28 +30,14 @@ TRIES = 3
 TOTAL_SECONDS = 20.0
 TRY_SECONDS = 6.0
 MAX_REPLY = 64 * 1024
-MAX_LIFETIME = 12 * 3600
-
-# RFC 6750, section 2.1
-_TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*")
-
-
-@dataclass(frozen=True)
-class Reply:
-    """An access token and its remaining lifetime in seconds."""
-
-    token: str
-    lifetime: int
-
-    def __repr__(self) -> str:
-        return f"Reply(token=..., lifetime={self.lifetime})"
 
 
 class _Retry(Exception):
     """This try failed; the next one may not."""
 
-    def __init__(self, message: str, *, after: float = 0.0) -> None:
+    def __init__(self, message: str, *, reason: Reason, after: float = 0.0) -> None:
         super().__init__(message)
+        self.reason = reason
         self.after = after
 
 
@@ -66,14 +53,14 @@ def request_token(account: str) -> Reply:
     deadline = time.monotonic() + TOTAL_SECONDS
     for attempt in range(1, TRIES + 1):
         try:
-            return _ask(host, account, deadline=min(deadline, time.monotonic() + TRY_SECONDS))
+            reply = _ask(host, account, deadline=min(deadline, time.monotonic() + TRY_SECONDS))
+            return replace(reply, account=None if account == "default" else account)
         except _Retry as problem:
             jitter = random.uniform(0.5, 1.0)  # noqa: S311 - spreads load, keeps no secret
             pause = max(problem.after, jitter * 2 ** (attempt - 1))
             if attempt == TRIES or time.monotonic() + pause >= deadline:
-                raise Failure(
-                    f"{problem} ({attempt} tries); the next run tries again", code=Exit.TEMPORARY
-                ) from None
+                message = f"{problem} ({attempt} tries); the next run tries again"
+                raise Failure(message, code=Exit.TEMPORARY, reason=problem.reason) from None
             time.sleep(pause)
     raise AssertionError("unreachable")
 
@@ -94,42 +81,42 @@ def _ask(host: str, account: str, *, deadline: float) -> Reply:
         finally:
             connection.close()
     except (http.client.InvalidURL, UnicodeError):
-        raise Failure(
-            f"GCE_METADATA_HOST is {host!r}; set it to HOST or HOST:PORT", code=Exit.CONFIGURATION
-        ) from None
+        message = f"GCE_METADATA_HOST is {host!r}; set it to HOST or HOST:PORT"
+        raise Failure(message, code=Exit.CONFIGURATION) from None
     except (OSError, http.client.HTTPException) as error:
         if isinstance(error, TimeoutError) or time.monotonic() >= deadline:
-            raise _Retry(f"the metadata server {host} does not answer in time") from error
+            message = f"the metadata server {host} does not answer in time"
+            raise _Retry(message, reason=Reason.UNREACHABLE) from error
         reason = getattr(error, "strerror", None) or type(error).__name__
-        raise _Retry(
-            f"the metadata server {host} cannot be reached ({reason}); is this a Google Cloud VM?"
-        ) from error
+        message = f"the metadata server {host} cannot be reached ({reason}); is this a Google Cloud VM?"
+        raise _Retry(message, reason=Reason.UNREACHABLE) from error
 
 
 def _check_headers(response: http.client.HTTPResponse, host: str, account: str) -> None:
     if response.status >= 500 or response.status == 429:
-        raise _Retry(f"the metadata server answers {response.status}", after=_retry_after(response))
+        message = f"the metadata server answers {response.status}"
+        raise _Retry(message, reason=Reason.UNREACHABLE, after=_retry_after(response))
+    not_google = f"{host} is not a metadata server"
     if response.getheader("Metadata-Flavor") != "Google":
-        raise Failure(
-            f"{host} is not a metadata server (no Metadata-Flavor: Google in its answer)",
-            code=Exit.CONFIGURATION,
-        )
+        raise _permanent(f"{not_google} (no Metadata-Flavor: Google in its answer)", Reason.NOT_GOOGLE)
     if 300 <= response.status < 400:
-        raise Failure(
-            f"{host} is not a metadata server (it redirects, {response.status})", code=Exit.CONFIGURATION
-        )
+        raise _permanent(f"{not_google} (it redirects, {response.status})", Reason.NOT_GOOGLE)
     if response.status == 404:
-        raise Failure(
+        raise _permanent(
             f"the metadata server knows no service account {account!r}; attach one to this VM",
-            code=Exit.CONFIGURATION,
+            Reason.NO_ACCOUNT,
         )
     if response.status == 403:
-        raise Failure(
+        raise _permanent(
             "the metadata server refuses the token (403); give the VM the access scope cloud-platform",
-            code=Exit.CONFIGURATION,
+            Reason.REFUSED,
         )
     if response.status != 200:
-        raise Failure(f"the metadata server answers {response.status}", code=Exit.CONFIGURATION)
+        raise _permanent(f"the metadata server answers {response.status}", Reason.BAD_REPLY)
+
+
+def _permanent(message: str, reason: Reason) -> Failure:
+    return Failure(message, code=Exit.CONFIGURATION, reason=reason)
 
 
 @contextlib.contextmanager
@@ -157,7 +144,7 @@ def _body(response: http.client.HTTPResponse, *, deadline: float) -> bytes:
         if not chunk:
             return body
         body += chunk
-    raise Failure("the metadata server's answer is larger than 64 KiB", code=Exit.CONFIGURATION)
+    raise _permanent("the metadata server's answer is larger than 64 KiB", Reason.NOT_GOOGLE)
 
 
 def parse_reply(body: bytes) -> Reply:
@@ -168,14 +155,15 @@ def parse_reply(body: bytes) -> Reply:
     try:
         data = json.loads(body)
     except (ValueError, RecursionError):
-        raise _Retry("the metadata server's answer is not JSON") from None
+        raise _Retry("the metadata server's answer is not JSON", reason=Reason.BAD_REPLY) from None
     token = data.get("access_token") if isinstance(data, dict) else None
-    lifetime = data.get("expires_in") if isinstance(data, dict) else None
-    if not isinstance(token, str) or len(token) > 16384 or not _TOKEN.fullmatch(token):
-        raise _Retry("the metadata server's answer holds no usable access_token")
-    if isinstance(lifetime, bool) or not isinstance(lifetime, int) or lifetime <= 0:
-        raise _Retry("the metadata server's answer holds no usable expires_in")
-    return Reply(token=token, lifetime=min(lifetime, MAX_LIFETIME))
+    lifetime = lifetime_of(data.get("expires_in")) if isinstance(data, dict) else None
+    if not is_token(token):
+        message = "the metadata server's answer holds no usable access_token"
+        raise _Retry(message, reason=Reason.BAD_REPLY)
+    if lifetime is None:
+        raise _Retry("the metadata server's answer holds no usable expires_in", reason=Reason.BAD_REPLY)
+    return Reply(token=token, lifetime=lifetime)
 
 
 def _left(deadline: float) -> float:

@@ -1,0 +1,285 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What stops gar_auth before its first change, and what it then says: found, allowed, what to do."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from unit.roles.rendering import refusals, variable
+
+KEY = "/etc/devbox/key.json"
+ROOTS = "an existing regular file of root's, mode 0600, outside of homes and in a directory of root's"
+
+
+def text(path: str, found: str, allowed: str, example: str) -> str:
+    return f"{path}: found {found}\n  allowed: {allowed}\n  example: {example}"
+
+
+@pytest.mark.parametrize("interval", [0, -1, 181, 240, "30s", "", "1e2"])
+def test_an_interval_that_leaves_readers_with_an_expired_token_is_refused(interval: object) -> None:
+    (said,) = refusals("preflight_options.yml", "Check the interval", gar_auth_interval=interval)
+    assert said == text(
+        "gar_auth_interval",
+        str(interval),
+        "1 to 180 seconds: the metadata server renews a token 5 minutes before its end",
+        "gar_auth_interval: 30",
+    )
+
+
+@pytest.mark.parametrize("interval", [1, 30, "60", 180])
+def test_an_interval_within_the_limits_is_taken(interval: object) -> None:
+    assert refusals("preflight_options.yml", "Check the interval", gar_auth_interval=interval) == []
+
+
+@pytest.mark.parametrize(
+    ("manager", "runs", "fine", "cure"),
+    [
+        ("systemd", "systemd", True, ""),
+        ("none", "systemd", True, ""),
+        ("none", "sysvinit", True, ""),
+        ("cron", "sysvinit", True, ""),
+        ("cron", "systemd", False, "systemd"),
+        ("systemd", "openrc", False, "cron"),
+    ],
+)
+def test_the_service_manager_is_one_that_works_there(manager: str, runs: str, fine: bool, cure: str) -> None:
+    changes: dict[str, Any] = {
+        "gar_auth_service_manager": manager,
+        "ansible_facts": {"service_mgr": runs},
+        "inventory_hostname": "here",
+    }
+    said = refusals("preflight.yml", "Check the service manager", **changes)
+    allowed = "systemd where it runs; cron where it does not; none where a job calls gar-auth refresh itself"
+    path = "gar_auth_service_manager"
+    expected = text(path, f"{manager}, but here runs {runs}", allowed, f"{path}: {cure}")
+    assert said == ([] if fine else [expected])
+    assert refusals("preflight.yml", "Check the service manager", gar_auth_state="absent", **changes) == []
+
+
+@pytest.mark.parametrize(
+    ("environment", "refused"),
+    [
+        ({}, []),
+        ({"HTTPS_PROXY": "http://proxy:3128", "no_proxy": "", "SSL_CERT_FILE": "/etc/dé 100%.pem"}, []),
+        ({"HTTPS_PROXY": "http://me:hunter2@proxy:3128", "A": "b"}, ["HTTPS_PROXY"]),
+        ({"HTTPS_PROXY": "http://me@proxy:3128/"}, ["HTTPS_PROXY"]),
+        ({"https_proxy": "me:hunter2@proxy:3128"}, ["https_proxy"]),
+        (
+            {"CLOUDSDK_PROXY_PASSWORD": "hunter2", "A_Token": "hunter2"},
+            ["CLOUDSDK_PROXY_PASSWORD", "A_Token"],
+        ),
+        ({"A": "b\nExecStart=hunter2"}, ["A"]),
+        ({"A": 1, "B": None, "C": True, "D": ["x"]}, ["A", "B", "C", "D"]),
+        ({"A B": "x", "A=B": "x", "1": "x", "": "x"}, ["A B", "A=B", "1", ""]),
+    ],
+)
+def test_an_environment_that_cannot_be_used_is_refused_and_not_shown(
+    environment: dict[str, Any], refused: list[str]
+) -> None:
+    task = "Check the environment, without showing what may be a password"
+    said = refusals("preflight_options.yml", task, gar_auth_environment=environment)
+    assert [line.partition(": found a name or value that cannot be used")[0] for line in said] == [
+        f'gar_auth_environment."{name}"' for name in refused
+    ]
+    assert "hunter2" not in "".join(said)
+    assert all(one.count("\n") == 2 for one in said)
+
+
+@pytest.mark.parametrize(
+    ("changes", "refused"),
+    [
+        ({}, []),
+        (
+            {
+                "gar_auth_metrics_dir": "/var/lib/prometheus/node-exporter",
+                "gar_auth_gcloud": "/opt/g++/gcloud",
+            },
+            [],
+        ),
+        ({"gar_auth_gcloud": "gcloud"}, ["gar_auth_gcloud"]),
+        ({"gar_auth_metrics_dir": "metrics"}, ["gar_auth_metrics_dir"]),
+        ({"gar_auth_metrics_dir": "/a b"}, ["gar_auth_metrics_dir"]),
+        ({"gar_auth_metrics_dir": "/a%h"}, ["gar_auth_metrics_dir"]),
+        ({"gar_auth_state_dir": "/var/lib/../x"}, ["gar_auth_state_dir"]),
+        ({"gar_auth_state_dir": "/"}, ["gar_auth_state_dir"]),
+        ({"gar_auth_prefix": "/opt/my tools/100%"}, ["gar_auth_prefix"]),
+        ({"gar_auth_etc_dir": "/etc/it's"}, ["gar_auth_etc_dir"]),
+    ],
+)
+def test_paths_that_a_unit_cannot_hold_are_refused(changes: dict[str, str], refused: list[str]) -> None:
+    said = refusals("preflight_options.yml", "Check the paths that go into units and programs", **changes)
+    assert [one.partition(":")[0] for one in said] == refused
+    assert all("allowed: an absolute path" in one for one in said)
+
+
+@pytest.mark.parametrize(
+    ("place", "manager", "fine"),
+    [
+        ("/var/lib/gar-auth", "systemd", True),
+        ("/var/lib/a/b", "systemd", True),
+        ("/srv/gar-auth", "systemd", False),
+        ("/srv/gar-auth", "cron", True),
+    ],
+)
+def test_systemd_keeps_state_below_var_lib_only(place: str, manager: str, fine: bool) -> None:
+    task = "Check the directory of gcloud's logins"
+    changes = {"gar_auth_state_dir": place, "gar_auth_service_manager": manager}
+    assert (refusals("preflight_options.yml", task, **changes) == []) is fine
+
+
+def stat(*, mode: str = "0600", user: str = "root", group: str = "root", **changes: object) -> dict[str, Any]:
+    """What ansible.builtin.stat says of a file or directory."""
+    bits = int(mode, 8)
+    return {
+        "exists": True,
+        "isreg": True,
+        "islnk": False,
+        "mode": mode,
+        "uid": 0 if user == "root" else 1000,
+        "pw_name": user,
+        "gid": 0 if group == "root" else 1000,
+        "gr_name": group,
+        "rgrp": bool(bits & 0o040),
+        "wgrp": bool(bits & 0o020),
+        "woth": bool(bits & 0o002),
+        **changes,
+    }
+
+
+MISSING: dict[str, Any] = {"exists": False}
+
+
+def said_of(file: dict[str, Any], directory: dict[str, Any], path: str = KEY, **changes: Any) -> list[str]:
+    """What the check of an identity's file says."""
+    return refusals(
+        "preflight_files.yml",
+        "Check that the fetcher alone can read them",
+        gar_auth_identities={"ci": {"type": "service_account_key", "file": path}},
+        __gar_auth_files={"results": [{"stat": file}]},
+        __gar_auth_file_directories={"results": [{"stat": directory}]},
+        **changes,
+    )
+
+
+@pytest.mark.parametrize(
+    ("file", "found"),
+    [
+        (MISSING, "nothing"),
+        (stat(islnk=True, isreg=False), "a symbolic link"),
+        (stat(isreg=False), "no regular file"),
+        (stat(mode="0644"), "mode 0644"),
+        (stat(mode="0601"), "mode 0601"),
+        (stat(mode="0660"), "mode 0660"),
+        (stat(user="dev"), "a file of the user dev"),
+    ],
+)
+def test_a_file_that_others_can_read_or_change_is_refused(file: dict[str, Any], found: str) -> None:
+    expected = text(
+        "artifact_registry_identities.ci.file",
+        f"{found}: {KEY}",
+        ROOTS,
+        f"install -D -o root -g root -m 0600 key.json {KEY}",
+    )
+    assert said_of(file, stat(mode="0755")) == [expected]
+
+
+@pytest.mark.parametrize("mode", ["0400", "0600", "0640", "0440"])
+def test_a_file_of_roots_is_taken(mode: str) -> None:
+    assert said_of(stat(mode=mode), stat(mode="0755")) == []
+    assert said_of(stat(mode=mode), stat(mode="0700"), gar_auth_service_manager="cron") == []
+
+
+@pytest.mark.parametrize(
+    "directory",
+    [stat(mode="0755", user="dev"), stat(mode="1777"), stat(mode="0775", group="developers")],
+)
+def test_a_directory_where_others_can_exchange_the_file_is_refused(directory: dict[str, Any]) -> None:
+    (said,) = said_of(stat(), directory)
+    assert f"found a directory that others than root may write to: {KEY}\n" in said
+
+
+@pytest.mark.parametrize("path", ["/home/dev/key.json", "/home/somebody/a/key.json", "/srv/ops/k.json"])
+def test_a_file_in_a_home_is_refused_and_gets_another_place(path: str) -> None:
+    homes = {"dev": ["x", "1", "1", "", "/home/dev", ""], "ops": ["x", "2", "2", "", "/srv/ops/", ""]}
+    (said,) = said_of(stat(), stat(mode="0755"), path, __gar_auth_passwd=homes)
+    name = path.rpartition("/")[2]
+    assert f"found a place in a home: {path}\n" in said
+    assert said.endswith(f"install -D -o root -g root -m 0600 {name} /etc/devbox/{name}")
+
+
+@pytest.mark.parametrize("path", ["/root/key.json", "/homely/key.json", "/srv/ops-keys/key.json"])
+def test_a_file_beside_a_home_is_taken(path: str) -> None:
+    homes = {"root": ["x", "0", "0", "", "/root", ""], "ops": ["x", "2", "2", "", "/srv/ops", ""]}
+    assert said_of(stat(), stat(mode="0755"), path, __gar_auth_passwd=homes) == []
+
+
+@pytest.mark.parametrize("hardening", ["compat", "off"])
+@pytest.mark.parametrize(
+    ("file", "fine"),
+    [
+        (stat(), False),
+        (stat(group="gar-auth"), False),
+        (stat(mode="0640", group="gar-auth"), True),
+        (stat(user="gar-auth"), True),
+        (stat(mode="0644", user="gar-auth"), False),
+    ],
+)
+def test_without_full_hardening_the_fetcher_has_to_read_the_file_itself(
+    file: dict[str, Any], fine: bool, hardening: str
+) -> None:
+    said = said_of(file, stat(mode="0755"), gar_auth_hardening=hardening)
+    assert (said == []) is fine
+    cure = f"example: groupadd --force --system gar-auth; install -D -g gar-auth -m 0640 key.json {KEY}"
+    assert all(one.endswith(cure) and "that gar-auth may read and others may not" in one for one in said)
+
+
+@pytest.mark.parametrize(
+    ("file", "fine"),
+    [(stat(user="dev"), True), (stat(mode="0640"), True), (stat(mode="0644"), False), (MISSING, False)],
+)
+def test_where_nothing_is_scheduled_only_others_must_not_read_it(file: dict[str, Any], fine: bool) -> None:
+    said = said_of(file, stat(mode="0777"), "/home/dev/my key.json", gar_auth_service_manager="none")
+    assert (said == []) is fine
+    assert all(one.endswith("example: chmod o= '/home/dev/my key.json'") for one in said)
+
+
+def test_in_check_mode_a_file_may_still_have_to_come() -> None:
+    assert said_of(MISSING, MISSING, ansible_check_mode=True) == []
+    assert said_of(stat(mode="0644"), stat(mode="0755"), ansible_check_mode=True) != []
+
+
+def test_only_files_that_the_machine_reads_are_looked_at() -> None:
+    assert variable("__gar_auth_file_identities") == ["federation", "file", "key", "login"]
+    unused = {"gar_auth_repositories": [{"name": "r", "project": "demo-project", "location": "us"}]}
+    assert variable("__gar_auth_file_identities", **unused) == []
+
+
+@pytest.mark.parametrize(
+    ("directory", "checking", "found"),
+    [
+        ({"exists": True, "isdir": True, "uid": 0, "woth": False}, False, None),
+        (
+            {"exists": True, "isdir": True, "uid": 0, "woth": True},
+            False,
+            "no directory that only root may write to: /m",
+        ),
+        ({"exists": False}, True, None),
+        ({"exists": False}, False, "nothing: /m"),
+        ({"exists": True, "isdir": False, "uid": 0}, False, "no directory that only root may write to: /m"),
+        ({"exists": True, "isdir": True, "uid": 1000}, True, "no directory that only root may write to: /m"),
+    ],
+)
+def test_the_directory_of_the_metrics_is_roots(
+    directory: dict[str, Any], checking: bool, found: str | None
+) -> None:
+    said = refusals(
+        "preflight_files.yml",
+        "Check that it is a directory of root's",
+        gar_auth_metrics_dir="/m",
+        ansible_check_mode=checking,
+        __gar_auth_metrics_stat={"stat": directory},
+    )
+    assert [one.splitlines()[0] for one in said] == (
+        [f"gar_auth_metrics_dir: found {found}"] if found else []
+    )
