@@ -14,6 +14,9 @@ from machine.oracle import USERS, answer, eventually, token_of
 INTERVAL = 5
 """Seconds, as in .config/molecule/config.yml."""
 
+LOOK = 6 * INTERVAL
+"""Seconds between two looks at a source that has a cache of its own (schedule.LOOK_TICKS)."""
+
 UNITS = ("gar-auth-fetch@default.timer", *(f"gar-auth-write@{user}.path" for user in USERS))
 
 
@@ -70,9 +73,23 @@ def test_the_index_accepts_the_token_until_it_is_revoked_and_the_next_one_comes_
     assert {answer(machine, token) for token in old.values()} == {200}
     machine.control.revoke_all()
     assert {answer(machine, token) for token in old.values()} == {401}
-    took = eventually(
-        lambda: all(token_of(machine, user) != old[user] for user in USERS), seconds=INTERVAL + 10
-    )
+    took = eventually(lambda: all(token_of(machine, user) != old[user] for user in USERS), seconds=LOOK + 10)
     assert {answer(machine, token_of(machine, user)) for user in USERS} == {200}
     with capsys.disabled():
         print(f"\n  a new token arrived {took:.1f} s after the old one was revoked (interval {INTERVAL} s)")
+
+
+# What a boot finds: nothing in /run, the units enabled but not started, and then the targets that want them.
+BOOT = """\
+set -eu
+systemctl stop 'gar-auth-*.timer' 'gar-auth-*.path' 'gar-auth-*.service'
+rm -rf /run/gar-auth /run/gar-auth-user
+systemd-tmpfiles --create
+systemctl start timers.target paths.target multi-user.target
+"""
+
+
+def test_right_after_boot_every_user_has_a_token_that_works(machine: Machine) -> None:
+    machine.control.revoke_all()
+    machine.ssh("admin", "sudo sh -s", input=BOOT, check=True)
+    eventually(lambda: {answer(machine, token_of(machine, user)) for user in USERS} == {200}, seconds=60)
