@@ -34,8 +34,11 @@ class People:
     names: tuple[str, ...]
 
     @classmethod
-    def make(cls, scratch: Path, *, number: int) -> People:
-        """Make the homes, and the files that name the users, below a new directory `scratch`."""
+    def make(cls, scratch: Path, *, number: int, service: tuple[str, int] | None = None) -> People:
+        """Make the homes, and the files that name the users, below a new directory `scratch`.
+
+        :param service: name and uid of one more account, without a home.
+        """
         people = cls(scratch=scratch, names=tuple(f"bench-{index:04}" for index in range(number)))
         people.homes.mkdir(parents=True)
         passwd, group = (Path(f"/etc/{name}").read_text(encoding="utf-8") for name in ("passwd", "group"))
@@ -45,6 +48,10 @@ class People:
             os.chown(home, uid, uid)
             passwd += f"{name}:x:{uid}:{uid}::{_HOMES}/{name}:/bin/sh\n"
             group += f"{name}:x:{uid}:\n"
+        if service:
+            name, uid = service
+            passwd += f"{name}:x:{uid}:{uid}::/nonexistent:/usr/sbin/nologin\n"
+            group += f"{name}:x:{uid}:\n"
         (scratch / "passwd").write_text(passwd, encoding="utf-8")
         (scratch / "group").write_text(group, encoding="utf-8")
         return people
@@ -53,6 +60,11 @@ class People:
     def homes(self) -> Path:
         """The directory that holds the homes, outside of the namespace."""
         return self.scratch / "homes"
+
+    @property
+    def uids(self) -> dict[str, int]:
+        """The uid of each user, by name."""
+        return {name: uid for uid, name in enumerate(self.names, start=_FIRST_UID)}
 
     @property
     def inside(self) -> Sequence[str]:

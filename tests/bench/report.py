@@ -10,12 +10,16 @@ from typing import Any
 
 __all__ = ["Goal", "Growth", "NotRun", "Point", "Report", "Row"]
 
+_GAINS = ("faster", "less")
+_UNITS = {"seconds": "s", "MB": "MB", "requests": "requests"}
+
 
 @dataclass(frozen=True, kw_only=True)
 class Goal:
     """A limit for a row's figure.
 
-    figure: `faster` (the other's time in ours), `slower` (our time in the other's), or `seconds` (ours).
+    figure: `faster` or, of what is no time, `less` (the other's in ours), `slower` (ours in the other's),
+    or the unit of the row where it is ours alone: `seconds`, `MB`, `requests`.
     """
 
     figure: str
@@ -23,33 +27,38 @@ class Goal:
 
     def value(self, ours: Sequence[float], other: Sequence[float]) -> float:
         """The figure, from the medians."""
-        if self.figure == "seconds":
+        if self.figure in _UNITS:
             return median(ours)
         ratio = median(other) / median(ours)
-        return ratio if self.figure == "faster" else 1 / ratio
+        return ratio if self.figure in _GAINS else 1 / ratio
 
     def met(self, value: float) -> bool:
         """Whether the figure keeps the limit."""
-        return value >= self.limit if self.figure == "faster" else value <= self.limit
+        return value >= self.limit if self.figure in _GAINS else value <= self.limit
 
     def spell(self, value: float) -> str:
         """Name a figure of this kind."""
-        return duration(value) if self.figure == "seconds" else f"{value:.3g} x {self.figure}"
+        return amount(value, self.figure) if self.figure in _UNITS else f"{value:.3g} x {self.figure}"
 
     def __str__(self) -> str:
-        words = {"faster": "{:g} x or more", "slower": "{:g} x at most", "seconds": "{:g} s at most"}
-        return words[self.figure].format(self.limit)
+        if self.figure in _GAINS:
+            return f"{self.limit:g} x or more"
+        return f"{self.limit:g} {_UNITS.get(self.figure, 'x')} at most"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One work: our seconds, the seconds of what it is compared with, and the goal."""
+    """One work: our seconds, the seconds of what it is compared with, and the goal.
+
+    unit: of both, where it is not `seconds`: `MB` or `requests`.
+    """
 
     work: str
     ours: Sequence[float]
     against: str = ""
     other: Sequence[float] = ()
     goal: Goal
+    unit: str = "seconds"
 
     @property
     def value(self) -> float:
@@ -63,9 +72,9 @@ class Row:
 
     def cells(self) -> list[str]:
         """The row of the table."""
-        other = spread(self.other) if self.other else "-"
+        other = spread(self.other, self.unit) if self.other else "-"
         return [
-            *(self.work, spread(self.ours), self.against or "-", other),
+            *(self.work, spread(self.ours, self.unit), self.against or "-", other),
             *(self.goal.spell(self.value), str(self.goal), self.verdict),
         ]
 
@@ -73,6 +82,7 @@ class Row:
         """All of it, with the samples."""
         return {
             "work": self.work,
+            "unit": self.unit,
             "ours": series(self.ours),
             "against": {"what": self.against, **series(self.other)} if self.other else None,
             "goal": {"figure": self.goal.figure, "limit": self.goal.limit},
@@ -137,7 +147,7 @@ class Report:
 
     def text(self) -> str:
         """The tables for people."""
-        heads = ["work", "ours", "against", "its time", "result", "goal", ""]
+        heads = ["work", "ours", "against", "its", "result", "goal", ""]
         parts = [table(heads, [row.cells() for row in self.rows])]
         for growth in self.growth:
             heads = [growth.what, "first run", "for each", "unchanged", "for each"]
@@ -146,7 +156,7 @@ class Report:
         return "\n\n".join(parts)
 
     def as_json(self) -> dict[str, Any]:
-        """The same for programs, with all samples. Times are in seconds."""
+        """The same for programs, with all samples."""
         return {
             "machine": self.machine,
             "rows": [row.as_json() for row in self.rows],
@@ -156,7 +166,7 @@ class Report:
 
 
 def series(samples: Sequence[float]) -> dict[str, Any]:
-    """The median and all samples, in seconds."""
+    """The median and all samples."""
     return {"median": median(samples), "samples": list(samples)}
 
 
@@ -168,11 +178,18 @@ def duration(seconds: float) -> str:
     return f"{seconds * 1e6:.3g} us"
 
 
-def spread(samples: Sequence[float]) -> str:
+def amount(value: float, unit: str) -> str:
+    """Spell a figure with its unit: `45.6 ms`, `12.3 MB`, `120 requests`."""
+    if unit == "seconds":
+        return duration(value)
+    return f"{value:.1f} {unit}".replace(".0 ", " ")
+
+
+def spread(samples: Sequence[float], unit: str = "seconds") -> str:
     """The median, with the greatest distance of a sample from it: `863 ms +-4 %`."""
     middle = median(samples)
     distance = max(max(samples) - middle, middle - min(samples))
-    return f"{duration(middle)} +-{distance / middle:.0%}".replace("%", " %")
+    return f"{amount(middle, unit)} +-{distance / middle:.0%}".replace("%", " %")
 
 
 def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
