@@ -7,7 +7,7 @@ PYTHON ?= python3
 PY := $(ROOT)/.venv/bin/python
 KEEP ?=
 LAB ?=
-PARTS := lint sanity unit oracle faults sandbox molecule
+PARTS := lint sanity unit oracle tokens faults sandbox molecule
 
 # Nothing of the caller's Ansible takes part: its home, its collections and its configuration stay out.
 CALLER_PATH := $(PATH)
@@ -20,7 +20,7 @@ export LC_ALL := C.UTF-8
 export KEEP LAB
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all lint sanity unit oracle faults sandbox molecule bench lock build clean bootstrap
+.PHONY: help demo test test-all lint sanity unit oracle tokens faults sandbox molecule bench lock build clean bootstrap
 
 help: ## Show these targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 18
@@ -40,11 +40,12 @@ lint: ## Check style and types: Ansible, YAML, Python, changelog, documentation
 sanity: ## Run ansible-test sanity on a copy of the collection
 unit: ## Run the unit tests
 oracle: ## Let four releases of Poetry judge what the modules did
-faults: ## Inject faults, attacks and races into the module poetry_config
+tokens: ## Keep tokens of every identity fresh for 48 hours in scaled time, and run the program on every Python
+faults: ## Inject faults, attacks and races into the module poetry_config and the program gar-auth
 sandbox: ## Run the demo in a scratch directory, without a machine
 molecule: ## Run the molecule scenarios on throwaway machines
 
-bench: bootstrap ## Measure poetry_config against a loop of `poetry config`, side by side; JSON goes to .build/bench/
+bench: bootstrap ## Measure poetry_config and gar-auth side by side with what they replace; JSON goes to .build/bench/
 	@$(PY) -m bench
 
 lock: bootstrap ## Resolve .config/requirements.in anew into requirements.txt, with hashes for every supported Python

@@ -11,6 +11,7 @@ Exit code: 0 when no part failed, else 1.
 
 from __future__ import annotations
 
+import os
 import shlex
 import signal
 import subprocess
@@ -18,7 +19,9 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -84,9 +87,18 @@ def oracle() -> list[Step]:
     return [Step("pytest, once for each Poetry", [PYTHON, "-m", "oracle"])]
 
 
+def tokens() -> list[Step]:
+    """48 hours of every identity in scaled time, and the program on the oldest and newest Python found."""
+    return [Step("pytest, once for each source and Python", [PYTHON, "-m", "tokens"])]
+
+
 def faults() -> list[Step]:
-    """Faults, attacks and races, injected into the real module; what needs root is skipped without it."""
-    return [Step("pytest", [PYTHON, "-m", "pytest", "tests/faults"])]
+    """Faults, attacks and races, injected into the real module and program; without root they are skipped."""
+    run = [PYTHON, "-m", "pytest", "tests/faults"]
+    return [
+        Step("poetry_config", [*run, "--ignore=tests/faults/program"]),
+        Step("gar-auth", [*run[:-1], "tests/faults/program"]),
+    ]
 
 
 def sandbox() -> list[Step]:
@@ -116,33 +128,61 @@ PARTS: dict[str, Callable[[], list[Step]]] = {
     "sanity": sanity,
     "unit": unit,
     "oracle": oracle,
+    "tokens": tokens,
     "faults": faults,
     "sandbox": sandbox,
     "molecule": molecule,
 }
 
 
-def run_step(part: str, step: Step) -> bool:
+SIDE_BY_SIDE = {"faults", "molecule"}
+"""Parts whose steps have nothing in common and take long: as many at a time as there are processors."""
+
+
+def run_step(part: str, step: Step, *, running: list[subprocess.Popen[str]], titled: bool = False) -> bool:
     """Run one command with its output as it comes; whether it succeeded."""
     print(f"\n=== {part}: {step.title}: {shlex.join(step.command)}", flush=True)
     start = time.monotonic()
-    with subprocess.Popen(step.command, cwd=ROOT, stdin=subprocess.DEVNULL) as process:
-        try:
-            code = process.wait()
-        except KeyboardInterrupt:
-            process.terminate()
-            process.wait()
-            raise
+    with subprocess.Popen(
+        step.command,
+        cwd=ROOT,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE if titled else None,
+        stderr=subprocess.STDOUT if titled else None,
+        text=True,
+        errors="replace",
+    ) as process:
+        running.append(process)
+        for line in process.stdout or ():
+            print(f"{step.title} | {line}", end="", flush=True)
+        code = process.wait()
     verdict = "passed" if code == 0 else f"failed with exit code {code}"
     print(f"=== {part}: {step.title} {verdict} after {time.monotonic() - start:.1f} s", flush=True)
     return code == 0
+
+
+def run_steps(part: str, steps: list[Step]) -> list[bool]:
+    """Run all steps; an interruption ends those that run, and waits for them."""
+    lanes = min(len(steps), os.cpu_count() or 1) if part in SIDE_BY_SIDE else 1
+    running: list[subprocess.Popen[str]] = []
+    run = partial(run_step, part, running=running, titled=lanes > 1)
+    with ThreadPoolExecutor(max_workers=max(lanes, 1)) as pool:
+        try:
+            return list(pool.map(run, steps))
+        except KeyboardInterrupt:
+            pool.shutdown(wait=False, cancel_futures=True)
+            for process in running:
+                process.terminate()
+            raise
 
 
 def run_part(name: str) -> Result:
     """Run all steps of a part."""
     start = time.monotonic()
     try:
-        failed = [step.title for step in PARTS[name]() if not run_step(name, step)]
+        steps = PARTS[name]()
+        passed = run_steps(name, steps)
+        failed = [step.title for step, good in zip(steps, passed, strict=True) if not good]
     except NotHereError as reason:
         return Result(name, "not run", time.monotonic() - start, str(reason))
     return Result(name, "failed" if failed else "passed", time.monotonic() - start, ", ".join(failed))

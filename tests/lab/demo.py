@@ -20,7 +20,7 @@ from lab.system import LabError
 
 __all__ = ["main"]
 
-INTERVAL = 10
+INTERVAL = 5
 """Seconds between two looks for a new token, so that nobody has to wait for the default of 30."""
 
 INDEX_URL = "https://europe-west1-python.pkg.dev/demo-project/python/simple/"

@@ -34,7 +34,7 @@ while not select.select([sys.stdin], [], [], 0)[0]:
                 continue  # it has ended
             words = data.replace(b"\\0", b" ").decode(errors="replace")
             if name == "cmdline" and "bin/gar-auth" in words:
-                ours.add(" ".join(words.split()[-2:]))
+                ours.add(words.partition("bin/gar-auth")[2].strip())
             if any(mark in data for mark in marks):
                 found.add(f"{{name}}: {{words[:200]}}")
 print(json.dumps({{"samples": samples, "ours": sorted(ours), "found": sorted(found)}}))

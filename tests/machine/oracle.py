@@ -57,4 +57,4 @@ def force_refresh(machine: Machine) -> None:
         valid = {token.value for token in machine.control.tokens() if token.valid}
         return all(token_of(machine, user) in valid for user in USERS)
 
-    eventually(good, seconds=30)
+    eventually(good, seconds=60)

@@ -22,8 +22,16 @@ def test_the_variables_file_is_valid() -> None:
     assert repository.index_url == "https://europe-west1-python.pkg.dev/my-project/python/simple/"
 
 
+def test_the_identities_are_valid_and_those_that_repositories_name() -> None:
+    variables = BLOCKS[1]
+    repositories = _validate.parse_repositories(variables["artifact_registry_repositories"])
+    identities = variables["artifact_registry_identities"]
+    used = {repository.identity for repository in repositories}
+    assert _validate.parse_identities(identities, used=used).keys() == used
+
+
 def test_the_play_uses_roles_and_variables_that_exist() -> None:
-    for use in BLOCKS[1][0]["roles"]:
+    for use in BLOCKS[2][0]["roles"]:
         role = use["role"].removeprefix("devbox.artifact_registry.")
         defaults = yaml.safe_load(
             (ROOT / "roles" / role / "defaults" / "main.yml").read_text(encoding="utf-8")

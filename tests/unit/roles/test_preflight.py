@@ -58,6 +58,22 @@ def test_the_service_manager_is_one_that_works_there(manager: str, runs: str, fi
 
 
 @pytest.mark.parametrize(
+    ("manager", "per_user", "fine"), [("none", False, False), ("none", True, True), ("cron", False, True)]
+)
+def test_without_a_schedule_gcloud_serves_users_own_logins_only(
+    manager: str, per_user: bool, fine: bool
+) -> None:
+    identity = {"type": "gcloud", "account": "me@example.com", **({"per_user": True} if per_user else {})}
+    said = refusals(
+        "preflight.yml",
+        "Check that gcloud's logins are somebody's own where nothing is scheduled",
+        gar_auth_service_manager=manager,
+        gar_auth_identities={"default": identity},
+    )
+    assert (said == []) is fine
+
+
+@pytest.mark.parametrize(
     ("environment", "refused"),
     [
         ({}, []),
