@@ -42,6 +42,7 @@ class Clock:
         """Let this process see this clock. Deadlines go by the monotonic one, which stays the real one."""
         with (
             mock.patch("time.time", self._time),
+            mock.patch("time.clock_gettime", self._uptime),
             mock.patch("time.sleep", self._sleep),
             mock.patch.object(_helpers, "utcnow", self._utcnow),
         ):
@@ -55,6 +56,9 @@ class Clock:
 
     def _time(self) -> float:
         return self.now
+
+    def _uptime(self, _which: int) -> float:
+        return self.now  # time passes, and nobody sets the clock
 
     def _sleep(self, seconds: float) -> None:
         self.move_to(self.now + seconds)

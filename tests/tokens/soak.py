@@ -243,7 +243,7 @@ class Soak:
         self.written = self.clock.now
         self._look(record, at=self.clock.now + WRITER_SECONDS)
         self.clock.move_to(self.clock.now + WRITER_SECONDS)
-        known = writer.tokens(config, store)
+        known = writer.tokens(config, store, [])
         for account in self.accounts:
             writer.write(config, known, account)
 

@@ -68,6 +68,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """The time of day stands still, until a test moves it."""
     clock = Clock(float(int(time.time())))
     monkeypatch.setattr("time.time", lambda: clock.now)
+    monkeypatch.setattr("time.clock_gettime", lambda _which: clock.now - clock.started)
     return clock
 
 

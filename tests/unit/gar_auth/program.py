@@ -15,9 +15,17 @@ CANARY = "ya29.c.canary"
 
 @dataclass
 class Clock:
-    """The time as the program sees it."""
+    """The time as the program sees it.
+
+    :ivar started: when the machine was started; to set the clock moves it too.
+    """
 
     now: float
+    started: float = 0.0
+
+    def set_back(self, seconds: float) -> None:
+        self.now -= seconds
+        self.started -= seconds
 
 
 class Program:

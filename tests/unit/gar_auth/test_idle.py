@@ -15,11 +15,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from unit.gar_auth.program import CANARY, Program
+from unit.gar_auth.program import CANARY, Clock, Program
 
 from gar_auth import __main__ as cli
 from gar_auth import idle, schedule
+from gar_auth import source as source_module
+from gar_auth.config import Config, Identity
+from gar_auth.fetch import fetch
 from gar_auth.idle import is_idle
+from gar_auth.source import Reply
 from gar_auth.store import Status, Store, Token
 from lab.emulator.launch import Emulator
 
@@ -142,17 +146,54 @@ def test_a_damaged_configuration_is_not_idle(program: Program, quiet: Path, cont
     assert not idles(program)
 
 
-def test_after_a_new_configuration_the_source_is_compared(program: Program, quiet: Path) -> None:
-    later = time.time()
-    os.utime(program.path, (later, later))
-    os.utime(quiet / "status.json", (later - 1, later - 1))
+@pytest.mark.parametrize("age", [100, 0, -1000], ids=["old", "now", "from the future"])
+def test_the_source_is_compared_whatever_the_age_of_the_configuration(
+    program: Program, quiet: Path, configure: Callable[..., Path], age: int
+) -> None:
+    changed = time.time() - age
+    os.utime(program.path, (changed, changed))
+    assert idles(program)
+    configure(identities={"default": {"type": "metadata", "account": "ci@p.iam.gserviceaccount.com"}})
+    os.utime(program.path, (changed, changed))
     assert not idles(program)
 
 
-def test_a_configuration_from_the_future_does_not_make_every_tick_work(program: Program, quiet: Path) -> None:
-    later = time.time() + 1000
-    os.utime(program.path, (later, later))
-    assert idles(program)
+@pytest.mark.parametrize(
+    "declared",
+    [
+        {},
+        {"type": "metadata", "account": None},
+        {"type": "metadata", "account": "ci@p.iam.gserviceaccount.com"},
+        {"type": "token_file", "file": "/t", "impersonate_service_account": "ci@p.iam.gserviceaccount.com"},
+        {"type": "gcloud", "per_user": True},
+        {"type": "adc", "per_user": True},
+    ],
+)
+def test_a_source_has_one_name(configure: Callable[..., Path], declared: dict[str, Any]) -> None:
+    config = Config.load(configure(identities={"default": declared}))
+    assert idle.source_of(declared) == config.identity("default").source
+
+
+def test_a_clock_that_is_set_back_is_noticed_at_the_next_tick(
+    store: Store, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Twice, by less than the token's age: by the clock alone it would seem fresh beyond its end."""
+    key = Identity(name="ci", type="service_account_key", file="/key.json")
+    config = Config(identities={}, repositories=(), users=(), config_dir="", shared_run_dir=Path("/"))
+    monkeypatch.setattr(source_module, "request", lambda *_what, **_more: Reply(f"ya29.{clock.now}", 3600))
+
+    def tick() -> bool:
+        return fetch(key, store, config)
+
+    assert tick()
+    for _time in range(2):
+        clock.now += 1200
+        assert not tick()
+        clock.set_back(59)
+        assert not tick(), "what a server of time does is no reason"
+        clock.set_back(900)
+        assert tick()
+        assert not tick()
 
 
 def test_where_each_user_has_a_store_it_is_not_idle(program: Program, quiet: Path) -> None:

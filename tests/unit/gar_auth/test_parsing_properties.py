@@ -244,7 +244,7 @@ def test_a_file_of_the_store(tmp_path: Path, name: str, content: bytes) -> None:
     store.write("x", Token(token=TOKEN, expiry=now + 3600, source="s"))
     store.write("x", Status(identity="x", source="s", expiry=now + 3600, obtained=now))
     (tmp_path / "x" / name).write_bytes(content)
-    assert is_due(str(tmp_path / "x"), identity="x", on_demand=True, interval=30) in (True, False)
+    assert is_due(str(tmp_path / "x"), identity="x", source="s", on_demand=True, interval=30) in (True, False)
     read: Callable[[str], object] = store.token if name == "token" else store.status
     result = outcome(lambda: read("x"))
     if isinstance(result, Failure):

@@ -32,6 +32,7 @@ class State:
     interval: int = 30
     spread: float = 0.0
     lasting: bool = False
+    clock_set: bool = False
 
     def due(self) -> bool:
         return due(
@@ -45,6 +46,7 @@ class State:
             interval=self.interval,
             spread=self.spread,
             lasting=self.lasting,
+            clock_set=self.clock_set,
         )
 
 
@@ -100,6 +102,8 @@ CACHED, MINTED = State(), State(on_demand=True)
         (replace(CACHED, left=601, age=2999, looked=200, failures=5, failed=30), False),
         (replace(CACHED, left=3000, age=600, looked=200, failures=1, failed=30), True),
         # the clock was set
+        (replace(MINTED, left=1801, age=1799, looked=1799, clock_set=True), True),
+        (replace(MINTED, left=1801, age=1799, looked=1, failures=1, failed=1, clock_set=True), False),
         (replace(CACHED, left=3600, age=-61, looked=-61), True),
         (replace(CACHED, left=3600, age=0, looked=-61), True),
         (replace(CACHED, left=3600, age=-59, looked=-59), False),

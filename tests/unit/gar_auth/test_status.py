@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import os
 import pwd
 import re
 import time
@@ -15,6 +16,7 @@ import pytest
 from unit.gar_auth.program import CANARY, Program
 
 from gar_auth import status as status_module
+from gar_auth._as_user import run_as
 from gar_auth.config import Config, Identity
 from gar_auth.status import Entry, Report, inspect
 from gar_auth.status_text import span, table, utc
@@ -320,3 +322,30 @@ def test_a_table_has_columns_as_wide_as_needed() -> None:
         "1    22  a long text",
         "333",
     ]
+
+
+@pytest.mark.parametrize("per_user", [False, True])
+def test_where_nothing_is_scheduled_root_looks_into_each_users_own_store(
+    configure: Callable[..., Path],
+    nobody: pwd.struct_passwd,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    per_user: bool,
+) -> None:
+    monkeypatch.setattr(pwd, "getpwnam", lambda _name: nobody)
+    monkeypatch.setattr(os, "environ", {**os.environ, "XDG_RUNTIME_DIR": str(tmp_path / "root")})
+    identities = {"default": {"type": "token_file", "file": "/token", "per_user": per_user}}
+    path = configure(users=["nobody"], run_dir=None, identities=identities)
+    config, expiry = Config.load(path), int(time.time()) + 900
+    token = Token(CANARY, expiry, "token_file:/token")
+
+    def refreshed() -> None:
+        own = Store(Path(nobody.pw_dir) / ".cache" / "gar-auth", shared=False)
+        own.write("default", Status("default", token.source, expiry=expiry, digest=digest(CANARY)))
+        write(config, {"default": token}, nobody)
+
+    run_as(nobody, refreshed)
+    report = inspect(config, Store(config.run_dir, shared=False))
+    assert report.users == {"nobody": {"private-repo": "fresh"}}
+    assert report.logins["nobody"]["default"].status.expiry == expiry
+    assert (report.identities, report.fine) == ({}, True)

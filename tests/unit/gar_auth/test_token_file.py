@@ -138,7 +138,9 @@ def test_a_promise_of_days_is_not_asked_for_at_every_tick(clock: Clock, tmp_path
         fetch(identity, store, config, force=True)
         os.utime(store.directory("x") / "status.json", (clock.now, clock.now))
         clock.now += 60
-        assert not is_due(str(store.directory("x")), identity="x", on_demand=False, interval=30)
+        assert not is_due(
+            str(store.directory("x")), identity="x", source=identity.source, on_demand=False, interval=30
+        )
         token = store.token("x")
         assert token is not None
         ends.add(token.expiry)

@@ -387,6 +387,63 @@ def test_a_damaged_token_of_one_identity_keeps_no_user_from_the_others(
     assert entries(everybody / "home").keys() == {"private-repo"}
 
 
+@pytest.mark.parametrize(
+    "plant", [Path.mkdir, lambda path: path.symlink_to("/etc/passwd")], ids=["dir", "link"]
+)
+def test_a_token_that_cannot_be_read_keeps_no_user_from_the_others_and_is_told(
+    program: Program, google: Emulator, everybody: Path, plant: Callable[[Path], object]
+) -> None:
+    program("cycle")
+    (everybody / "home" / ".config" / "pypoetry" / "auth.toml").unlink()
+    path = everybody / "run" / "gar-auth" / "ci" / "token"
+    path.unlink(missing_ok=True)
+    plant(path)
+    code, output, errors = program("cycle")
+    assert (code, output) == (78, "new tokens in auth.toml of nobody\n"), "its key is no good either"
+    assert f"gar-auth: {path}: " in errors
+    assert entries(everybody / "home").keys() == {"private-repo"}
+
+
+def test_the_round_notices_that_an_identity_names_another_source(
+    program: Program, google: Emulator, everybody: Path
+) -> None:
+    program("cycle")
+    run = Store(everybody / "run" / "gar-auth", shared=True)
+    settings = json.loads(program.path.read_text())
+    account = "builder@demo-project.iam.gserviceaccount.com"
+    settings["identities"]["default"]["account"] = account
+    program.path.write_text(json.dumps(settings))
+    program("cycle")
+    found = run.status("default")
+    assert found is not None
+    assert found.source == f"metadata:{account}"
+
+
+def test_sources_that_are_slow_do_not_keep_the_unit_from_writing(
+    program: Program, own: Config, home: Path, running: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    identities = {name: {"type": "adc", "per_user": True} for name in ("a", "b", "c")}
+    repositories = [{"name": name, "publish_url": url(name), "identity": name} for name in identities]
+    settings = json.loads(program.path.read_text())
+    program.path.write_text(json.dumps({**settings, "identities": identities, "repositories": repositories}))
+    now, asked = [0.0], []
+
+    def request(identity: Identity, **_more: object) -> Reply:
+        asked.append(identity.name)
+        now[0] += 20
+        if len(asked) == 1:
+            return Reply("ya29.x", 3600)
+        raise Failure("no answer", code=Exit.TEMPORARY)
+
+    monkeypatch.setattr(source_module, "request", request)
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+    assert program("user", "dev")[0] == 75
+    assert (asked, entries(home).keys()) == (["a"], {"a"})
+    assert program("user", "dev")[0] == 75
+    assert program("user", "dev")[0] == 75
+    assert asked == ["a", "b", "c"], "each run gets to the next one"
+
+
 def test_a_directory_that_is_planted_for_the_round_is_refused(
     program: Program, google: Emulator, everybody: Path
 ) -> None:

@@ -46,14 +46,14 @@ def test_our_entry_is_added_and_the_rest_stays(
     config: Config, store: Store, dev: pwd.struct_passwd, auth: Path
 ) -> None:
     keep(store)
-    assert write(config, tokens(config, store), dev) is True
+    assert write(config, tokens(config, store, []), dev) is True
     assert auth.read_text() == f"{FOREIGN}\n{OURS}"
     assert (oct(auth.stat().st_mode & 0o7777), auth.stat().st_uid) == ("0o600", os.geteuid())
     info = auth.stat()
-    assert write(config, tokens(config, store), dev) is False
+    assert write(config, tokens(config, store, []), dev) is False
     assert (auth.stat().st_mtime_ns, auth.stat().st_ino) == (info.st_mtime_ns, info.st_ino)
     keep(store, "ya29.c.next")
-    assert write(config, tokens(config, store), dev) is True
+    assert write(config, tokens(config, store, []), dev) is True
     assert auth.read_text() == f"{FOREIGN}\n{OURS}".replace(CANARY, "ya29.c.next")
     assert os.listdir(auth.parent) == ["auth.toml"]
 
@@ -62,7 +62,7 @@ def test_a_user_without_any_configuration_gets_a_private_file(
     config: Config, store: Store, dev: pwd.struct_passwd, home: Path
 ) -> None:
     keep(store)
-    write(config, tokens(config, store), dev)
+    write(config, tokens(config, store, []), dev)
     path = home / ".config" / "pypoetry" / "auth.toml"
     assert (path.read_text(), oct(path.stat().st_mode & 0o7777)) == (OURS, "0o600")
 
@@ -74,7 +74,7 @@ def test_an_expired_token_is_not_written(
     keep(store, left=left)
     before = auth.stat()
     with pytest.raises(Failure) as caught:
-        write(config, tokens(config, store), dev)
+        write(config, tokens(config, store, []), dev)
     assert str(caught.value) == "no valid token for default; see: gar-auth status"
     assert caught.value.code == Exit.TEMPORARY
     assert (auth.read_text(), auth.stat().st_mtime_ns) == (FOREIGN, before.st_mtime_ns)
@@ -91,10 +91,10 @@ def test_an_identity_without_a_token_does_not_hold_the_others_up(
     config = Config.load(configure(repositories=repositories, identities=identities))
     keep(store)
     with pytest.raises(Failure, match=r"^no valid token for ci; see: gar-auth status$"):
-        write(config, tokens(config, store), dev)
+        write(config, tokens(config, store, []), dev)
     assert passwords(config, dev) == {"private-repo": CANARY}
     keep(store, "ya29.c.ci", identity="ci")
-    assert write(config, tokens(config, store), dev) is True
+    assert write(config, tokens(config, store, []), dev) is True
     assert passwords(config, dev) == {"private-repo": CANARY, "ci-repo": "ya29.c.ci"}
 
 
@@ -114,10 +114,10 @@ def test_only_the_repositories_that_are_named_are_written(
 ) -> None:
     keep(store)
     only = {"second"}
-    assert tokens(two, store, only={"mine"}) == {}
-    assert write(two, tokens(two, store, only=only), dev, only=only) is True
+    assert tokens(two, store, [], only={"mine"}) == {}
+    assert write(two, tokens(two, store, [], only=only), dev, only=only) is True
     assert passwords(two, dev) == {"second": CANARY}
-    assert write(two, tokens(two, store), dev) is True
+    assert write(two, tokens(two, store, []), dev) is True
     assert passwords(two, dev) == {"second": CANARY, "private-repo": CANARY}, "not the user's own"
 
 
@@ -126,8 +126,8 @@ def test_a_users_own_login_is_another_set_of_tokens(
 ) -> None:
     keep(store)
     keep(store, "ya29.mine", identity="login")
-    assert tokens(two, store).keys() == {"default"}
-    assert write(two, tokens(two, store, per_user=True), dev) is True
+    assert tokens(two, store, []).keys() == {"default"}
+    assert write(two, tokens(two, store, [], per_user=True), dev) is True
     assert passwords(two, dev) == {"mine": "ya29.mine"}
 
 
@@ -135,7 +135,7 @@ def test_only_the_repositories_that_are_named_are_removed(
     two: Config, store: Store, dev: pwd.struct_passwd, auth: Path
 ) -> None:
     keep(store)
-    write(two, tokens(two, store), dev)
+    write(two, tokens(two, store, []), dev)
     auth.write_text(auth.read_text() + '[http-basic.gone]\nusername = "oauth2accesstoken"\npassword = "x"\n')
     assert remove(two, dev, only={"second", "gone", "other"}) is True, "also one that is no longer declared"
     assert passwords(two, dev) == {"private-repo": CANARY}
@@ -156,7 +156,7 @@ def test_what_poetry_overwrites_meanwhile_is_written_again(
             auth.write_text(theirs)  # what Poetry had read before us, and one key more
 
     monkeypatch.setattr("time.sleep", overwrite)
-    assert write(config, tokens(config, store), dev) is True
+    assert write(config, tokens(config, store, []), dev) is True
     assert pauses == [f"{FOREIGN}\n{OURS}", f"{theirs}\n{OURS}"]
     assert auth.read_text() == f"{theirs}\n{OURS}"
 
@@ -167,7 +167,7 @@ def test_a_file_that_others_write_all_the_time_is_a_temporary_failure(
     keep(store)
     monkeypatch.setattr("time.sleep", lambda _seconds: auth.write_text(FOREIGN))
     with pytest.raises(Failure, match="is written by somebody else all the time") as caught:
-        write(config, tokens(config, store), dev)
+        write(config, tokens(config, store, []), dev)
     assert caught.value.code == Exit.TEMPORARY
     assert auth.read_text() == FOREIGN
 
@@ -186,7 +186,7 @@ def test_a_change_between_reading_and_replacing_is_merged(
         return replace(self, *arguments, **options)  # type: ignore[arg-type]
 
     monkeypatch.setattr(ConfigDirectory, "replace", late)
-    assert write(config, tokens(config, store), dev) is True
+    assert write(config, tokens(config, store, []), dev) is True
     assert auth.read_text() == f"{FOREIGN}# one more\n\n{OURS}"
 
 
@@ -211,7 +211,7 @@ def test_a_file_that_cannot_be_used_stays_as_it_is(
     keep(store)
     auth.write_text(content)
     with pytest.raises(Failure) as caught:
-        write(config, tokens(config, store), dev)
+        write(config, tokens(config, store, []), dev)
     assert str(caught.value) == f"{auth}: {problem}; repair it or move it away: mv {auth} {auth}.old"
     assert caught.value.code == Exit.UNUSABLE
     assert auth.read_text() == content
@@ -227,7 +227,7 @@ def test_an_error_when_it_is_read_back_does_not_say_that_nothing_was_changed(
 
     monkeypatch.setattr("time.sleep", lambda _seconds: monkeypatch.setattr(ConfigDirectory, "read", fail))
     with pytest.raises(Failure) as caught:
-        write(config, tokens(config, store), dev)
+        write(config, tokens(config, store, []), dev)
     written = "the tokens are in it, but it was not read again"
     expected = f"{auth}: Input/output error; {written}; the disk may be failing, see: dmesg"
     assert (str(caught.value), caught.value.code) == (expected, Exit.REFUSED)
@@ -244,7 +244,7 @@ def test_a_path_with_a_space_is_quoted_in_the_cure(
     path.chmod(0o600)
     keep(store)
     with pytest.raises(Failure) as caught:
-        write(config, tokens(config, store), dev)
+        write(config, tokens(config, store, []), dev)
     assert str(caught.value).endswith(f": mv '{path}' '{path}.old'")
 
 
@@ -257,7 +257,7 @@ def test_a_planted_link_is_refused_and_its_target_stays(
     auth.rename(target)
     auth.symlink_to(target)
     with pytest.raises(Failure, match="is a symbolic link") as caught:
-        write(config, tokens(config, store), dev) if act == "write" else remove(config, dev)
+        write(config, tokens(config, store, []), dev) if act == "write" else remove(config, dev)
     assert caught.value.code == Exit.REFUSED
     assert target.read_text() == FOREIGN
 
@@ -266,7 +266,7 @@ def test_removal_takes_our_entries_only(
     config: Config, store: Store, dev: pwd.struct_passwd, auth: Path
 ) -> None:
     keep(store)
-    write(config, tokens(config, store), dev)
+    write(config, tokens(config, store, []), dev)
     own = '\n# mine too\n[http-basic.unmanaged]\nusername = "oauth2accesstoken"\npassword = "x"\n'
     auth.write_text(auth.read_text() + own)
     assert remove(config, dev) is True
@@ -289,12 +289,12 @@ def test_removal_of_everything_removes_the_file_and_makes_nothing(
     assert remove(config, dev) is False
     assert os.listdir(home) == []
     keep(store)
-    write(config, tokens(config, store), dev)
+    write(config, tokens(config, store, []), dev)
     assert remove(config, dev) is True
     assert os.listdir(home / ".config" / "pypoetry") == []
 
 
 def test_an_odd_token_is_quoted(config: Config, store: Store, dev: pwd.struct_passwd, auth: Path) -> None:
     keep(store, 'a"b\\c\n]')
-    write(config, tokens(config, store), dev)
+    write(config, tokens(config, store, []), dev)
     assert tomllib.loads(auth.read_text())["http-basic"]["private-repo"]["password"] == 'a"b\\c\n]'

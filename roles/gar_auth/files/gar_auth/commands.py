@@ -127,7 +127,8 @@ def _write(config: Config, store: Store, options: argparse.Namespace) -> int:
 
     account = account_of(options.user)
     only = frozenset(options.only) if options.only else None
-    known = {} if options.remove else tokens(config, store, only=only)
+    problems: list[Failure] = []
+    known = {} if options.remove else tokens(config, store, problems, only=only)
     unknown = (only or frozenset()) - {repository.name for repository in config.repositories}
     if unknown and not options.remove:
         message = f"no repository {sorted(unknown)[0]!r}; see: gar-auth status"
@@ -145,6 +146,8 @@ def _write(config: Config, store: Store, options: argparse.Namespace) -> int:
         removed = "would remove" if options.remove and options.check else "removed"
         done = f"{removed} the tokens from" if options.remove else "new tokens in"
         print(f"{done} auth.toml of {account.pw_name}")
+    if problems:
+        raise problems[0]
     return Exit.FINE
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gar_auth.errors import Exit, Failure
+from gar_auth.idle import source_of
 
 __all__ = ["TYPES", "Config", "Identity", "Repository", "account_of"]
 
@@ -49,9 +50,7 @@ class Identity:
     @property
     def source(self) -> str:
         """The source as people read it in C(gar-auth status)."""
-        origin = f"{self.type}:{self.account or self.file or 'own login'}"
-        target = self.impersonate_service_account
-        return f"{origin} as {target}" if target else origin
+        return source_of(vars(self))
 
     @property
     def login(self) -> str:

@@ -51,7 +51,7 @@ def cycle(config: Config, store: Store) -> int:
     for name, new in results.items():
         if new:
             print(f"new token for identity {name}")
-    known = tokens(config, store)
+    known = tokens(config, store, problems)
     jobs = _writes(config, known, problems)
     for name, changed in _run(jobs, problems).items():
         if changed:
@@ -102,7 +102,11 @@ def _fetching(
 
 def _due(identity: Identity, directory: Path, config: Config) -> bool:
     return is_due(
-        os.fspath(directory), identity=identity.name, on_demand=identity.on_demand, interval=config.interval
+        os.fspath(directory),
+        identity=identity.name,
+        source=identity.source,
+        on_demand=identity.on_demand,
+        interval=config.interval,
     )
 
 

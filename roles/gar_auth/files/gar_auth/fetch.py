@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from gar_auth.config import Config, Identity
 from gar_auth.errors import Exit, Failure, Reason
-from gar_auth.idle import is_due
+from gar_auth.idle import is_due, started
 from gar_auth.schedule import MAX_LIFETIME
 from gar_auth.store import Status, Store, Token, digest
 
@@ -67,18 +67,25 @@ def fetch(
         obtained=obtained,
         digest=digest(token.token),
         account=account,
+        started=started(),
     )
-    if status == known:
+    if replace(status, started=known.started) == known and _alike(status.started, known.started):
         store.touch(identity.name, at=began)
     else:
         store.write(identity.name, status, at=began)
     return new
 
 
+def _alike(one: int | None, other: int | None) -> bool:
+    """Whether the clock was not set in between; it is never quite steady."""
+    return one is not None and other is not None and abs(one - other) <= _CLOCK_SECONDS // 2
+
+
 def _is_due(identity: Identity, store: Store, config: Config) -> bool:
     return is_due(
         os.fspath(store.directory(identity.name)),
         identity=identity.name,
+        source=identity.source,
         on_demand=identity.on_demand,
         interval=config.interval,
     )

@@ -18,7 +18,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-__all__ = ["is_changed", "is_due", "is_idle", "is_user_idle", "remind"]
+__all__ = ["is_changed", "is_due", "is_idle", "is_user_idle", "remind", "source_of", "started"]
 
 MACHINE_ID = "/etc/machine-id"
 _MAX_BYTES = 64 * 1024
@@ -33,7 +33,7 @@ def is_idle(config_file: str, identity: str) -> bool:
     try:
         config = json.loads(_content(config_file, 1024 * 1024))
         directory = f"{config['run_dir']}/{identity}"
-        if not directory.startswith("/") or not _nothing_to_do(config, config_file, directory, identity):
+        if not directory.startswith("/") or not _nothing_to_do(config, directory, identity):
             return False
         interval = config.get("interval") or 30
         if len({one["identity"] for one in config["repositories"]}) > 1:
@@ -61,23 +61,38 @@ def is_user_idle(config_file: str, user: str) -> bool:
             directory = f"{config['user_run_dir']}/{user}/{identity}"
             logins = [f"{account.pw_dir}/.config/gcloud/{name}" for name in _LOGINS]
             logins += [declared["file"]] if "file" in declared else []
-            if not _nothing_to_do(config, config_file, directory, identity, *logins):
+            # the configuration: a repository may be new, and this unit writes too
+            if is_changed(_looked(directory), config_file, *logins):
+                return False
+            if not _nothing_to_do(config, directory, identity):
                 return False
     except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
         return False
     return True
 
 
-def _nothing_to_do(config: Any, config_file: str, directory: str, identity: str, *logins: str) -> bool:
+def _nothing_to_do(config: Any, directory: str, identity: str) -> bool:
     declared = config["identities"][identity]
     on_demand = bool(declared.get("impersonate_service_account")) or declared.get("type") not in (
         "metadata",
         "token_file",
     )
-    if is_changed(_looked(directory), config_file, *logins):
-        return False
-    interval = config.get("interval") or 30
-    return not is_due(directory, identity=identity, on_demand=on_demand, interval=interval)
+    return not is_due(
+        directory,
+        identity=identity,
+        source=source_of(declared),
+        on_demand=on_demand,
+        interval=config.get("interval") or 30,
+    )
+
+
+def source_of(declared: Any) -> str:
+    """An identity's source as people read it, and as its status names it."""
+    kind = declared.get("type") or "metadata"
+    named = declared.get("account") or declared.get("file")
+    target = declared.get("impersonate_service_account")
+    origin = f"{kind}:{named or ('default' if kind == 'metadata' else 'own login')}"
+    return f"{origin} as {target}" if target else origin
 
 
 def is_changed(looked: float, *paths: str) -> bool:
@@ -108,15 +123,16 @@ def remind(path: str, *, interval: int) -> None:
         os.utime(path, ns=(found.st_atime_ns, found.st_mtime_ns), follow_symlinks=False)
 
 
-def is_due(directory: str, *, identity: str, on_demand: bool, interval: int) -> bool:
+def is_due(directory: str, *, identity: str, source: str, on_demand: bool, interval: int) -> bool:
     """Whether the identity's source is to be asked now.
 
     :param directory: where the identity's token and status lie.
+    :param source: as it is declared now; a status of another one says nothing.
     """
     try:
         status = json.loads(_content(f"{directory}/status.json"))
-        token = _token(directory)
-        return schedule.due(
+        token, then = _token(directory), status.get("started")
+        return status["source"] != source or schedule.due(
             time.time(),
             token_expiry=token["expiry"] if token else None,
             obtained=status["obtained"],
@@ -127,9 +143,15 @@ def is_due(directory: str, *, identity: str, on_demand: bool, interval: int) -> 
             on_demand=on_demand,
             interval=interval,
             spread=schedule.spread(_machine(), identity),
+            clock_set=then is not None and abs(started() - then) > schedule.CLOCK_SECONDS,
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
         return True
+
+
+def started() -> int:
+    """When this machine was started, by what its clock says now: it moves when the clock is set."""
+    return int(time.time() - time.clock_gettime(time.CLOCK_BOOTTIME))
 
 
 def _token(directory: str) -> Any:

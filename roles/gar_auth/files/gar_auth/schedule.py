@@ -40,6 +40,7 @@ def due(
     interval: int,
     spread: float,
     lasting: bool = False,
+    clock_set: bool = False,
 ) -> bool:
     """Whether to ask the source now; all times in seconds since the epoch.
 
@@ -51,6 +52,7 @@ def due(
     :param interval: seconds between two ticks.
     :param spread: this machine's and identity's own number in [0, 1), so that no two hosts ask in step.
     :param lasting: the failure is of a kind that lasts until somebody does something.
+    :param clock_set: the clock was set since the source was asked.
     """
     if looked == 0:
         return True
@@ -62,8 +64,10 @@ def due(
             return False
     if token_expiry is None or obtained is None or looked is None or left <= 0:
         return True
-    if max(obtained, looked) > now + CLOCK_SECONDS or token_expiry > obtained + MAX_LIFETIME + CLOCK_SECONDS:
-        return True  # the clock was set
+    if clock_set or max(obtained, looked) > now + CLOCK_SECONDS:
+        return True
+    if token_expiry > obtained + MAX_LIFETIME + CLOCK_SECONDS:
+        return True  # the clock was off then
     if on_demand and now < obtained + (token_expiry - obtained) * (0.5 - 0.1 * spread):
         return False
     pause = min(LOOK_SECONDS, LOOK_TICKS * interval)

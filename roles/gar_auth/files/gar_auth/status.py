@@ -135,9 +135,10 @@ class Report:
 def inspect(config: Config, store: Store) -> Report:
     """Look at the store and, as root, at every user's own files (as that user); otherwise at one's own.
 
+    Where nothing is scheduled machine-wide each user has a store: root looks at theirs.
+
     :raises Failure: a status file is damaged (65).
     """
-    identities = {one.name: _entry(one, store) for one in config.host_identities()}
     logins: dict[str, dict[str, Entry]] = {}
     users: dict[str, dict[str, str]] = {}
     accounts: dict[str, pwd.struct_passwd] = {}
@@ -150,7 +151,13 @@ def inspect(config: Config, store: Store) -> Report:
             if os.geteuid() in (0, account.pw_uid):
                 accounts[user] = account
                 users[user] = {}  # in the order of the configuration
-    jobs = [(account, functools.partial(_look, config, account)) for account in accounts.values()]
+    others = [account for account in accounts.values() if account.pw_uid != os.geteuid()]
+    theirs = config.shared_run_dir is None and bool(others) and len(others) == len(accounts)
+    identities = {} if theirs else {one.name: _entry(one, store) for one in config.host_identities()}
+    jobs = [
+        (account, functools.partial(_look, config, account, other=account in others))
+        for account in accounts.values()
+    ]
     for user, answer in zip(accounts, run_all(jobs)):
         if isinstance(answer, WorkFailed):
             users[user] = {"error": str(answer)}
@@ -183,18 +190,35 @@ def _entry(identity: Identity, store: Store) -> Entry:
     return Entry(identity, status, store.looked(identity.name))
 
 
-def _look(config: Config, account: pwd.struct_passwd) -> dict[str, t.Any]:
-    """What a user's own files say, as that user; the passwords stay in this process."""
+def _look(config: Config, account: pwd.struct_passwd, *, other: bool) -> dict[str, t.Any]:
+    """What a user's own files say, as that user; the passwords stay in this process.
+
+    :param other: root looks at somebody else.
+    """
+    identities = config.user_identities()
+    if other and config.shared_run_dir is None:
+        _move_into(account)
+        identities += config.host_identities()
     own: dict[str, t.Any] = {}
     answer: dict[str, t.Any] = {"own": own}
     try:
-        for identity in config.user_identities():
+        for identity in identities:
             entry = _entry(identity, user_store(config, account))
             own[identity.name] = (asdict(entry.status), entry.looked)
         answer["found"] = {name: digest(one) for name, one in passwords(config, account).items()}
     except Failure as problem:
         answer["error"] = str(problem)
     return answer
+
+
+def _move_into(account: pwd.struct_passwd) -> None:
+    """See the environment in which that user's own store is found."""
+    os.environ["HOME"] = account.pw_dir
+    for name in ("XDG_RUNTIME_DIR", "XDG_CACHE_HOME"):
+        os.environ.pop(name, None)
+    session = f"/run/user/{account.pw_uid}"
+    if os.path.isdir(f"{session}/gar-auth"):
+        os.environ["XDG_RUNTIME_DIR"] = session
 
 
 def _compare(config: Config, found: t.Mapping[str, str], known: t.Mapping[str, Entry]) -> dict[str, str]:

@@ -54,6 +54,7 @@ class Status:
     :ivar failed_at: when the last run failed, seconds since the epoch.
     :ivar failures: how many runs have failed in a row.
     :ivar failing_since: when the first of these failed, seconds since the epoch.
+    :ivar started: when the machine was started, by the clock that the other times are from.
     """
 
     identity: str
@@ -67,6 +68,7 @@ class Status:
     failed_at: int | None = None
     failures: int = 0
     failing_since: int | None = None
+    started: int | None = None
 
 
 def digest(token: str) -> str:

@@ -20,6 +20,9 @@ __all__ = ["HINT", "refresh", "refresh_user"]
 
 #: Lies in the user's store while there is something to do at the next login; a shell shows it.
 HINT = ".hint"
+#: After that long a run of the unit asks no further source, but writes what it has: it is killed after 60 s
+#: or more (under cron; 90 by systemd), and one source may take 40.
+ENOUGH_SECONDS = 15.0
 _LOGIN = (Reason.NOT_LOGGED_IN, Reason.LOGIN_EXPIRED)
 
 
@@ -42,7 +45,7 @@ def refresh(config: Config, store: Store, account: pwd.struct_passwd, *, now: bo
             fetch(identity, place, config, force=force or (now and not _valid(identity, place)))
         except Failure as problem:
             problems.append(problem)
-    known = {**tokens(config, own, per_user=True), **tokens(config, store)}
+    known = {**tokens(config, own, problems, per_user=True), **tokens(config, store, problems)}
     return _written(config, account, known, problems)
 
 
@@ -62,7 +65,10 @@ def refresh_user(
     """
     store = user_store(config, account)
     problems: list[Failure] = []
+    began = time.monotonic()
     for identity in config.user_identities():
+        if time.monotonic() > began + ENOUGH_SECONDS:
+            break  # those that failed are waited out at the next run: it gets to the others
         try:
             force = _logged_in_since(identity, store, config) or (now and not _valid(identity, store))
             fetch(identity, store, config, force=force)
@@ -71,7 +77,7 @@ def refresh_user(
     waiting = _waiting(config, store)
     store.note(HINT, _hint(waiting[0]) if waiting else None)
     told = [problem for problem in problems if problem.reason != Reason.NOT_LOGGED_IN]
-    own = tokens(config, store, per_user=True)
+    own = tokens(config, store, told, per_user=True)
     for identity in waiting:
         if not _valid(identity, store):
             own.pop(identity.name, None)

@@ -28,26 +28,33 @@ _READ_BACK_SECONDS = 0.3
 
 
 def tokens(
-    config: Config, store: Store, *, per_user: bool = False, only: t.Collection[str] | None = None
+    config: Config,
+    store: Store,
+    problems: list[Failure],
+    *,
+    per_user: bool = False,
+    only: t.Collection[str] | None = None,
 ) -> dict[str, Token | None]:
     """The token of each identity in use; read before root becomes the user, who may not read it.
 
+    A damaged one counts as missing: the next fetch writes it anew.
+
+    :param problems: takes up why a token cannot be read; its identity is left out.
     :param per_user: the identities that are the user's own login, instead of the machine's.
     :param only: of these repositories.
     """
     wanted = {item.identity for item in config.repositories if only is None or item.name in only}
     identities = config.user_identities() if per_user else config.host_identities()
-    return {one.name: _token(store, one.name) for one in identities if one.name in wanted}
-
-
-def _token(store: Store, identity: str) -> Token | None:
-    """A damaged one counts as missing: the next fetch writes it anew."""
-    try:
-        return store.token(identity)
-    except Failure as problem:
-        if problem.code != Exit.UNUSABLE:
-            raise
-        return None
+    known: dict[str, Token | None] = {}
+    for name in (one.name for one in identities if one.name in wanted):
+        try:
+            known[name] = store.token(name)
+        except Failure as problem:
+            if problem.code == Exit.UNUSABLE:
+                known[name] = None
+            else:
+                problems.append(problem)
+    return known
 
 
 def write(
