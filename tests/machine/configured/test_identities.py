@@ -123,7 +123,9 @@ def many(machine: Machine) -> Iterator[plays.Play]:
     assert play.code == 0, play.output
     yield play
     machine.ssh("admin", f"sudo rm -r {FILES} /srv/metrics", check=True)
-    for user in USERS:
+    registered = [name for name in map(repository, IDENTITIES) if name != NAME]
+    for user in USERS:  # gar_auth takes back what is its own; where a repository lies is not
+        machine.ssh(user, "; ".join(f"poetry config --unset repositories.{name}" for name in registered))
         machine.ssh(user, f"rm -f ~/{LOGIN}; rmdir --ignore-fail-on-non-empty ~/.config/gcloud || true")
 
 
