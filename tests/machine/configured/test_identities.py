@@ -123,9 +123,15 @@ def many(machine: Machine) -> Iterator[plays.Play]:
     assert play.code == 0, play.output
     yield play
     machine.ssh("admin", f"sudo rm -r {FILES} /srv/metrics", check=True)
-    registered = [name for name in map(repository, IDENTITIES) if name != NAME]
-    for user in USERS:  # gar_auth takes back what is its own; where a repository lies is not
-        machine.ssh(user, "; ".join(f"poetry config --unset repositories.{name}" for name in registered))
+    # gar_auth takes back what is its own; where a repository lies is not.
+    plays.run(
+        variables={
+            "artifact_registry_roles": ["poetry_repositories"],
+            "poetry_repositories_state": "absent",
+            "artifact_registry_repositories": [one for one in REPOSITORIES if one["name"] != NAME],
+        }
+    )
+    for user in USERS:
         machine.ssh(user, f"rm -f ~/{LOGIN}; rmdir --ignore-fail-on-non-empty ~/.config/gcloud || true")
 
 
