@@ -2,9 +2,9 @@
 """Run the named parts of the tests (such as lint, unit, molecule); list how each ended and its time.
 
 A part is a list of steps, each one command in the checkout; all steps run, also after one has failed. A
-part that this machine cannot run is listed as not run, with the reason. Ends with a line that counts the
-parts, such as `3 passed, 1 failed`. The environment (PATH, PYTHONPATH, Ansible's paths) is set by the
-Makefile.
+part that this machine cannot run is listed as not run, with the reason. Ends with what the failed steps said
+of their failures, the table, and a line that counts the parts, such as `3 passed, 1 failed`. The environment
+(PATH, PYTHONPATH, Ansible's paths) is set by the Makefile.
 
 Exit code: 0 when no part failed, else 1.
 """
@@ -12,15 +12,16 @@ Exit code: 0 when no part failed, else 1.
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import signal
 import subprocess
 import sys
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -43,12 +44,16 @@ class Step:
 
 @dataclass(frozen=True)
 class Result:
-    """How a part ended: passed, failed or not run, with its seconds and what there is to say."""
+    """How a part ended: passed, failed or not run, with its seconds and what there is to say.
+
+    :ivar failed: by the title of a step that failed, its words on that.
+    """
 
     part: str
     state: str
     seconds: float
     remark: str
+    failed: dict[str, list[str]] = field(default_factory=dict)
 
 
 def lint() -> list[Step]:
@@ -135,33 +140,45 @@ PARTS: dict[str, Callable[[], list[Step]]] = {
 }
 
 
+#: What pytest, ansible-playbook and the tools say where something failed; shown again at the end.
+FAILURE = re.compile(r"(FAILED|ERROR|E  ) |fatal: |\S+:\d+:\d+: |.*: error: ")
+SHOWN = 12
+ESCAPES = re.compile(r"\x1b\[[0-9;]*m")
+
 SIDE_BY_SIDE = {"faults", "molecule"}
 """Parts whose steps have nothing in common and take long: as many at a time as there are processors."""
 
 
-def run_step(part: str, step: Step, *, running: list[subprocess.Popen[str]], titled: bool = False) -> bool:
-    """Run one command with its output as it comes; whether it succeeded."""
+def run_step(
+    part: str, step: Step, *, running: list[subprocess.Popen[str]], titled: bool = False
+) -> list[str] | None:
+    """Run one command with its output as it comes; None where it succeeded, else its words on what failed."""
+    piped = titled or not sys.stdout.isatty()
+    words: deque[str] = deque(maxlen=SHOWN)
     print(f"\n=== {part}: {step.title}: {shlex.join(step.command)}", flush=True)
     start = time.monotonic()
     with subprocess.Popen(
         step.command,
         cwd=ROOT,
         stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE if titled else None,
-        stderr=subprocess.STDOUT if titled else None,
+        stdout=subprocess.PIPE if piped else None,
+        stderr=subprocess.STDOUT if piped else None,
         text=True,
         errors="replace",
     ) as process:
         running.append(process)
         for line in process.stdout or ():
-            print(f"{step.title} | {line}", end="", flush=True)
+            print(f"{step.title} | {line}" if titled else line, end="", flush=True)
+            plain = ESCAPES.sub("", line).rstrip()
+            if FAILURE.match(plain):
+                words.append(plain[:500])
         code = process.wait()
     verdict = "passed" if code == 0 else f"failed with exit code {code}"
     print(f"=== {part}: {step.title} {verdict} after {time.monotonic() - start:.1f} s", flush=True)
-    return code == 0
+    return None if code == 0 else list(words)
 
 
-def run_steps(part: str, steps: list[Step]) -> list[bool]:
+def run_steps(part: str, steps: list[Step]) -> list[list[str] | None]:
     """Run all steps; an interruption ends those that run, and waits for them."""
     lanes = min(len(steps), os.cpu_count() or 1) if part in SIDE_BY_SIDE else 1
     running: list[subprocess.Popen[str]] = []
@@ -181,15 +198,20 @@ def run_part(name: str) -> Result:
     start = time.monotonic()
     try:
         steps = PARTS[name]()
-        passed = run_steps(name, steps)
-        failed = [step.title for step, good in zip(steps, passed, strict=True) if not good]
+        words = run_steps(name, steps)
     except NotHereError as reason:
         return Result(name, "not run", time.monotonic() - start, str(reason))
-    return Result(name, "failed" if failed else "passed", time.monotonic() - start, ", ".join(failed))
+    failed = {step.title: said for step, said in zip(steps, words, strict=True) if said is not None}
+    state = "failed" if failed else "passed"
+    return Result(name, state, time.monotonic() - start, ", ".join(failed), failed)
 
 
 def report(results: list[Result]) -> None:
-    """Print the table and the closing line."""
+    """Print what failed, the table and the closing line."""
+    for result in results:
+        for title, words in result.failed.items():
+            print(f"\n--- {result.part}: {title} failed" + (":" if words else ""))
+            print(*words, sep="\n", end="\n" if words else "")
     print(f"\n{'part':<10}{'result':<10}{'time':>8}")
     for result in results:
         print(f"{result.part:<10}{result.state:<10}{result.seconds:>6.1f} s  {result.remark}".rstrip())

@@ -74,7 +74,7 @@ cat > /var/lib/gar-auth/robot/key <<'END'
 %s
 END
 chown gar-auth /var/lib/gar-auth/robot/key
-as="sudo -u gar-auth env HOME=/nonexistent CLOUDSDK_CONFIG=/var/lib/gar-auth/robot gcloud --quiet"
+as="runuser -u gar-auth -- env HOME=/nonexistent CLOUDSDK_CONFIG=/var/lib/gar-auth/robot gcloud --quiet"
 $as config set core/custom_ca_certs_file /etc/ssl/certs/ca-certificates.crt
 $as auth activate-service-account --key-file=/var/lib/gar-auth/robot/key
 rm /var/lib/gar-auth/robot/key
