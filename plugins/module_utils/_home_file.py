@@ -104,6 +104,8 @@ class ConfigDirectory:
         home = os.path.normpath(home)
         if self.path.startswith(home.rstrip("/") + "/"):
             base, parts = home, os.path.relpath(self.path, home).split("/")
+        elif self.path == home:  # nobody needs to see what is beside it
+            base, parts = home, []
         else:
             base, parts = os.path.dirname(self.path), [os.path.basename(self.path)]
         try:
