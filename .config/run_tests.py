@@ -58,7 +58,8 @@ class Result:
 
 def lint() -> list[Step]:
     """Style, types and documentation; the narrowest tools first."""
-    python = [f"{LINKED}/plugins", "roles/gar_auth/files/gar_auth", "tests", ".config"]
+    program = [f"roles/gar_auth/files/{name}" for name in ("gar_auth", "gar_auth_keyring")]
+    python = [f"{LINKED}/plugins", *program, "tests", ".config"]
     docs = [
         "antsibull-docs",
         "--config-file",
