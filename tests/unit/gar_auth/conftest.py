@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import pwd
@@ -16,13 +17,25 @@ import pytest
 from tokens.proxy import Proxy, proxy_to
 from unit.gar_auth.program import CANARY, Clock, Program
 
+from gar_auth import cycle as cycle_module
 from gar_auth import metadata, transport
 from gar_auth import write as write_module
 from gar_auth.config import Config
 from gar_auth.store import Store, Token
 from lab.emulator.launch import Emulator, start
 
-URL = "https://europe-west1-python.pkg.dev/my-project/python/"
+HOST = "https://europe-west1-python.pkg.dev"
+URL = f"{HOST}/my-project/python/"
+#: Another user may not be able to read the Python of these tests: then it has to be loaded before.
+NEEDED = (
+    "encodings.idna",
+    "gar_auth.fetch",
+    "gar_auth.metadata",
+    "gar_auth.minted",
+    "gar_auth.user",
+    "google.oauth2.service_account",
+    "stringprep",
+)
 
 
 @pytest.fixture(scope="session")
@@ -107,6 +120,12 @@ def store(config: Config) -> Store:
 
 
 @pytest.fixture(autouse=True)
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the program keeps for the user who runs it does not come into a real home."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+@pytest.fixture(autouse=True)
 def accounts(monkeypatch: pytest.MonkeyPatch, dev: pwd.struct_passwd) -> None:
     """The program finds the user of the test under the name dev."""
     by_uid, by_name = pwd.getpwuid, pwd.getpwnam
@@ -131,3 +150,37 @@ def canary(store: Store) -> Store:
     """A store that holds a valid token with a well-known value."""
     store.write("default", Token(token=CANARY, expiry=int(time.time()) + 600, source="metadata:default"))
     return store
+
+
+@pytest.fixture
+def everybody(
+    configure: Callable[..., Path], nobody: pwd.struct_passwd, monkeypatch: pytest.MonkeyPatch
+) -> Path:
+    """The configuration of a machine with cron: the service's account and a user are one here."""
+    for name in NEEDED:
+        importlib.import_module(name)
+    service = pwd.struct_passwd(("gar-auth", *nobody[1:]))
+    monkeypatch.setattr(cycle_module, "ACCOUNT", "gar-auth")
+    known = {"gar-auth": service, "nobody": nobody}
+    monkeypatch.setattr(pwd, "getpwnam", known.__getitem__)
+    top = Path(nobody.pw_dir).parent
+    (top / "run").mkdir(mode=0o755)
+    key = top / "key.json"
+    key.touch(mode=0o600)
+    key.write_text("{}")
+    identities = {
+        "default": {"type": "metadata"},
+        "ci": {"type": "service_account_key", "file": str(key)},
+    }
+    repositories = [
+        {"name": "private-repo", "publish_url": f"{HOST}/my-project/a/", "identity": "default"},
+        {"name": "ci-repo", "publish_url": f"{HOST}/my-project/b/", "identity": "ci"},
+    ]
+    configure(
+        identities=identities,
+        repositories=repositories,
+        users=["nobody"],
+        run_dir=str(top / "run" / "gar-auth"),
+        user_run_dir=str(top / "run" / "gar-auth-user"),
+    )
+    return top

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import os
 import pwd
@@ -17,7 +16,6 @@ import pytest
 from tokens.proxy import Proxy
 from unit.gar_auth.program import Program
 
-from gar_auth import cycle as cycle_module
 from gar_auth import source as source_module
 from gar_auth.config import Config, Identity, account_of
 from gar_auth.errors import Exit, Failure, Reason
@@ -32,18 +30,6 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarn
 PERSON = "dev@example.com"
 LOGIN = "gcloud auth application-default login"
 HINT = f"gar-auth: run `{LOGIN}` once and private packages work; more: gar-auth status\n"
-
-
-#: Another user may not be able to read the Python of these tests: then it has to be loaded before.
-NEEDED = (
-    "encodings.idna",
-    "gar_auth.fetch",
-    "gar_auth.metadata",
-    "gar_auth.minted",
-    "gar_auth.user",
-    "google.oauth2.service_account",
-    "stringprep",
-)
 
 
 def url(name: str) -> str:
@@ -251,40 +237,6 @@ def test_root_acts_for_a_user_only_as_that_user(
     assert program("user", "nobody") == (0, "", "")
     info = (top / "nobody" / ".hint").stat()
     assert (info.st_uid, oct(info.st_mode & 0o777)) == (nobody.pw_uid, "0o600")
-
-
-@pytest.fixture
-def everybody(
-    configure: Callable[..., Path], nobody: pwd.struct_passwd, monkeypatch: pytest.MonkeyPatch
-) -> Path:
-    """The configuration of a machine with cron: the service's account and a user are one here."""
-    for name in NEEDED:
-        importlib.import_module(name)
-    service = pwd.struct_passwd(("gar-auth", *nobody[1:]))
-    monkeypatch.setattr(cycle_module, "ACCOUNT", "gar-auth")
-    known = {"gar-auth": service, "nobody": nobody}
-    monkeypatch.setattr(pwd, "getpwnam", known.__getitem__)
-    top = Path(nobody.pw_dir).parent
-    (top / "run").mkdir(mode=0o755)
-    key = top / "key.json"
-    key.touch(mode=0o600)
-    key.write_text("{}")
-    identities = {
-        "default": {"type": "metadata"},
-        "ci": {"type": "service_account_key", "file": str(key)},
-    }
-    repositories = [
-        {"name": "private-repo", "publish_url": url("a"), "identity": "default"},
-        {"name": "ci-repo", "publish_url": url("b"), "identity": "ci"},
-    ]
-    configure(
-        identities=identities,
-        repositories=repositories,
-        users=["nobody"],
-        run_dir=str(top / "run" / "gar-auth"),
-        user_run_dir=str(top / "run" / "gar-auth-user"),
-    )
-    return top
 
 
 def test_a_round_fetches_as_the_service_and_writes_as_each_user(

@@ -26,8 +26,9 @@ __all__ = ["run"]
 def run(arguments: list[str], *, config_file: str) -> int:
     """Run a command and return its exit code; a failure is one line on standard error."""
     options = _plain_write(arguments) or _parser().parse_args(arguments)
+    options.config_file = os.fspath(options.config or config_file)
     try:
-        config = Config.load(options.config or Path(config_file))
+        config = Config.load(Path(options.config_file))
         store = Store(config.run_dir, shared=config.shared_run_dir is not None)
         return int(options.run(config, store, options))
     except Failure as problem:
@@ -88,6 +89,18 @@ def _parser() -> argparse.ArgumentParser:
         "--watch", type=_seconds, metavar="SECONDS", help="go on, every SECONDS, until interrupted"
     )
 
+    get = command("get", _get, "print the token of a URL or of an identity, for scripts")
+    what = get.add_mutually_exclusive_group(required=True)
+    what.add_argument("url", nargs="?", metavar="URL", help="a repository's, or any below it")
+    what.add_argument("--identity", metavar="NAME", help="whose token, instead of a URL's")
+
+    keyring = command("keyring", _keyring, "put the keyring backend into Python environments, or take it out")
+    keyring.add_argument("action", choices=("install", "remove"))
+    keyring.add_argument(
+        "places", nargs="+", metavar="PLACE", help="a virtual environment, or a program in one"
+    )
+    keyring.add_argument("--check", action="store_true", help="only say what would be done")
+
     command("cycle", _cycle, "fetch and write for everybody, as root, where there is no systemd (cron)")
 
     status = command("status", _status, "how long each token still lives and who has it")
@@ -126,6 +139,9 @@ def _write(config: Config, store: Store, options: argparse.Namespace) -> int:
     from gar_auth.write import remove, tokens, write
 
     account = account_of(options.user)
+    if not options.remove and not config.writes:
+        message = "the provider is keyring: nothing is written into auth.toml; to see a token: gar-auth get"
+        raise Failure(message, code=Exit.CONFIGURATION)
     only = frozenset(options.only) if options.only else None
     problems: list[Failure] = []
     known = {} if options.remove else tokens(config, store, problems, only=only)
@@ -199,6 +215,28 @@ def _refresh(config: Config, store: Store, options: argparse.Namespace) -> int:
         if not options.watch:
             return Exit.FINE
         time.sleep(options.watch)
+
+
+def _get(config: Config, store: Store, options: argparse.Namespace) -> int:
+    from gar_auth.get import get, identity_for
+
+    name = options.identity or identity_for(options.url, options.config_file)
+    print(get(config, store, config.identity(name), account_of(None)))
+    return Exit.FINE
+
+
+def _keyring(config: Config, store: Store, options: argparse.Namespace) -> int:
+    from gar_auth.environments import install, remove
+
+    for place in options.places:
+        if options.action == "install":
+            done = install(place, config_file=options.config_file, check=options.check)
+        else:
+            done = remove(place, check=options.check)
+        if done:
+            would = "would be " if options.check else ""
+            print(f"the keyring backend {would}{options.action.rstrip('e')}ed: {place}")
+    return Exit.FINE
 
 
 def _cycle(config: Config, store: Store, options: argparse.Namespace) -> int:

@@ -14,7 +14,7 @@ from pathlib import Path
 from gar_auth.errors import Exit, Failure
 from gar_auth.idle import source_of
 
-__all__ = ["TYPES", "Config", "Identity", "Repository", "account_of"]
+__all__ = ["TYPES", "Config", "Identity", "Repository", "account_of", "own_run_dir"]
 
 #: The types of identities, and whether each needs the option C(file).
 TYPES = {
@@ -81,7 +81,11 @@ class Repository:
 class Config:
     """What the role declared.
 
-    :ivar users: the users that the provider token_timer serves.
+    :ivar users: the users that tokens are for.
+    :ivar provider: how a token reaches the client: C(token_timer) writes it into auth.toml, C(keyring) hands
+        it out when a client asks.
+    :ivar keyring_environments: the Python environments that have the keyring backend.
+    :ivar keyring_group: whose members may read the machine's tokens, with the provider keyring.
     :ivar config_dir: Poetry's configuration directory, absolute or below each user's home.
     :ivar shared_run_dir: where the machine's tokens lie, one directory for each identity; None: nothing is
         scheduled machine-wide, and each user has a directory of their own.
@@ -100,6 +104,9 @@ class Config:
     gcloud: str = "gcloud"
     interval: int = 30
     service_manager: str = "none"
+    provider: str = "token_timer"
+    keyring_environments: tuple[str, ...] = ()
+    keyring_group: str | None = None
 
     @classmethod
     def load(cls, path: Path) -> Config:
@@ -125,6 +132,9 @@ class Config:
                 gcloud=str(data.get("gcloud") or cls.gcloud),
                 interval=int(data.get("interval") or cls.interval),
                 service_manager=str(data.get("service_manager") or cls.service_manager),
+                provider=str(data.get("provider") or cls.provider),
+                keyring_environments=tuple(data.get("keyring_environments") or ()),
+                keyring_group=data.get("keyring_group") or None,
             )
         except OSError as error:
             raise Failure(
@@ -137,14 +147,14 @@ class Config:
             ) from error
 
     @property
+    def writes(self) -> bool:
+        """Whether tokens are written into the users' auth.toml."""
+        return self.provider == "token_timer"
+
+    @property
     def run_dir(self) -> Path:
         """The machine's directory of tokens, or this user's own where nothing is scheduled machine-wide."""
-        if self.shared_run_dir is not None:
-            return self.shared_run_dir
-        runtime = os.environ.get("XDG_RUNTIME_DIR")
-        if runtime:
-            return Path(runtime) / "gar-auth"
-        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "gar-auth"
+        return own_run_dir() if self.shared_run_dir is None else self.shared_run_dir
 
     def identity(self, name: str) -> Identity:
         """:raises Failure: no such identity (78)."""
@@ -191,6 +201,14 @@ def _repository(item: dict[str, t.Any]) -> Repository:
         ca_cert=item.get("ca_cert"),
         client_cert=item.get("client_cert"),
     )
+
+
+def own_run_dir() -> Path:
+    """Where tokens lie that this user fetched without the machine's help."""
+    runtime = os.environ.get("XDG_RUNTIME_DIR")
+    if runtime:
+        return Path(runtime) / "gar-auth"
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "gar-auth"
 
 
 def account_of(user: str | None) -> pwd.struct_passwd:

@@ -7,9 +7,12 @@ reads key material before, makes directories below /run, and waits.
 
 from __future__ import annotations
 
+import contextlib
+import grp
 import os
 import pwd
 import shlex
+import stat
 import sys
 import typing as t
 from pathlib import Path
@@ -74,7 +77,7 @@ def _fetches(config: Config, store: Store, service: pwd.struct_passwd, problems:
     for identity in config.host_identities():
         directory = store.directory(identity.name)
         try:
-            _make(directory, service, mode=0o755)
+            _make(directory, service, mode=0o755, readers=config.keyring_group)
         except Failure as problem:
             problems.append(problem)
             continue
@@ -127,6 +130,8 @@ def _writes(config: Config, known: dict[str, t.Any], problems: list[Failure]) ->
             problems.append(problem)
             continue
         own = bool(config.user_identities())
+        if not own and not config.writes:
+            continue
         try:
             if own and config.user_run_dir:
                 _make(Path(config.user_run_dir) / user, account, mode=0o700)
@@ -142,7 +147,7 @@ def _writing(
 ) -> t.Callable[[], bool]:
     def work() -> bool:
         if not own:
-            return bool(known) and write(config, known, account)
+            return bool(known) and config.writes and write(config, known, account)
         from gar_auth.user import refresh_user
 
         return refresh_user(config, account, known=known)
@@ -168,9 +173,10 @@ def _carried(work: t.Callable[[], t.Any]) -> t.Callable[[], dict[str, t.Any]]:
     return lambda: carried(work)
 
 
-def _make(directory: Path, owner: pwd.struct_passwd, *, mode: int) -> None:
+def _make(directory: Path, owner: pwd.struct_passwd, *, mode: int, readers: str | None = None) -> None:
     """A directory of that account's below one of root's; after a boot neither is there.
 
+    :param readers: the group that may read the token in it, and that new ones get.
     :raises Failure: it cannot be made (75), or somebody else could have made it (77).
     """
     parent = directory.parent
@@ -180,14 +186,38 @@ def _make(directory: Path, owner: pwd.struct_passwd, *, mode: int) -> None:
             raise Failure(f"{parent} is not root's; remove it, it is made again", code=Exit.REFUSED)
         parent.chmod(0o755)
         directory.mkdir(mode=0o700, exist_ok=True)
+        group = _gid(readers) if readers else owner.pw_gid
         descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
         try:
-            if os.fstat(descriptor).st_uid != owner.pw_uid:
-                os.fchown(descriptor, owner.pw_uid, owner.pw_gid)
-            os.fchmod(descriptor, mode)
+            found = os.fstat(descriptor)
+            if (found.st_uid, found.st_gid) != (owner.pw_uid, group):
+                os.fchown(descriptor, owner.pw_uid, group)
+                _give_token(descriptor, owner, group)
+            os.fchmod(descriptor, mode | stat.S_ISGID if readers else mode)
         finally:
             os.close(descriptor)
     except OSError as error:
         raise Failure(
             f"{directory}: {error.strerror}; see: namei -l {shlex.quote(str(directory))}", code=Exit.TEMPORARY
         ) from None
+
+
+def _gid(name: str) -> int:
+    try:
+        return grp.getgrnam(name).gr_gid
+    except KeyError:
+        message = f"no group {name!r} on this machine; run the playbook again"
+        raise Failure(message, code=Exit.CONFIGURATION) from None
+
+
+def _give_token(directory: int, owner: pwd.struct_passwd, group: int) -> None:
+    """Let the group read the token that is there already, where it is nothing but the owner's file."""
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    with contextlib.suppress(OSError):  # the next one comes with the group
+        descriptor = os.open("token", flags, dir_fd=directory)
+        try:
+            found = os.fstat(descriptor)
+            if stat.S_ISREG(found.st_mode) and found.st_uid == owner.pw_uid and found.st_nlink == 1:
+                os.fchown(descriptor, owner.pw_uid, group)
+        finally:
+            os.close(descriptor)

@@ -46,7 +46,7 @@ def _units(config: Config) -> list[list[str]]:
     host = config.host_identities()
     return [
         [f"gar-auth-fetch@{identity.name}.service" for identity in host],
-        [f"gar-auth-write@{user}.service" for user in config.users] if host else [],
+        [f"gar-auth-write@{user}.service" for user in config.users] if host and config.writes else [],
         [f"gar-auth-user@{user}.service" for user in config.users] if config.user_identities() else [],
     ]
 

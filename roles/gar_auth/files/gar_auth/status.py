@@ -2,13 +2,15 @@
 """Say how long each identity's token still lives and which users have it; never shows a token.
 
 The machine is fine (exit code 0) when every identity has a valid token and every user that was looked at has
-it in auth.toml. A user who has not logged in yet is told what to run, and it is 75 for that user; root, who
-can do nothing about it, is told the same, and for root it is no fault of the machine.
+it in auth.toml, or with the provider keyring may read it. A user who has not logged in yet is told what to
+run, and it is 75 for that user; root, who can do nothing about it, is told the same, and for root it is no
+fault of the machine.
 """
 
 from __future__ import annotations
 
 import functools
+import grp
 import os
 import pwd
 import time
@@ -22,7 +24,7 @@ from gar_auth.status_text import as_text, utc
 from gar_auth.store import Status, Store, digest, user_store
 from gar_auth.write import passwords
 
-__all__ = ["Entry", "Report", "inspect"]
+__all__ = ["Entry", "Report", "inspect", "may_read"]
 
 _LOGIN = (None, Reason.NOT_LOGGED_IN.value, Reason.LOGIN_EXPIRED.value)
 
@@ -74,7 +76,9 @@ class Report:
 
     :ivar identities: the machine's, by name.
     :ivar logins: by user: the user's own identities, by name.
-    :ivar users: by user: repository -> C(fresh), C(stale) or C(missing), or a single C(error).
+    :ivar users: by user: repository -> C(fresh), C(stale) or C(missing), or a single C(error). With the
+        provider keyring also C(on demand): nothing is scheduled, a client that asks gets one; C(hidden): an
+        entry in the user's auth.toml is taken first; C(forbidden): the user may not read the token.
     :ivar repositories: repository -> identity.
     :ivar for_root: root looks; see the module's own text.
     """
@@ -85,13 +89,17 @@ class Report:
     repositories: dict[str, str]
     now: float
     for_root: bool = False
+    provider: str = "token_timer"
+    on_demand: bool = False
 
     @property
     def fine(self) -> bool:
         entries = [*self.identities.values(), *(one for own in self.logins.values() for one in own.values())]
-        valid = all(one.valid(self.now) or (self.for_root and one.awaits_login(self.now)) for one in entries)
+        valid = self.on_demand or all(
+            one.valid(self.now) or (self.for_root and one.awaits_login(self.now)) for one in entries
+        )
         return valid and all(
-            state == "fresh" or (self.for_root and self._awaits(user, name))
+            state in ("fresh", "on demand") or (self.for_root and self._awaits(user, name))
             for user, states in self.users.items()
             for name, state in states.items()
         )
@@ -115,6 +123,7 @@ class Report:
 
         return {
             "fine": self.fine,
+            "provider": self.provider,
             "identities": entries(self.identities),
             "logins": {user: entries(own) for user, own in self.logins.items()},
             "repositories": self.repositories,
@@ -129,7 +138,8 @@ class Report:
             shown.append((name, entry.as_dict(self.now)))
         for user, own in self.logins.items():
             shown += [(f"{name} of {user}", entry.as_dict(self.now)) for name, entry in own.items()]
-        return as_text(shown, self.users, self.repositories, self.hints(), now=self.now)
+        where = "AUTH.TOML" if self.provider == "token_timer" else self.provider.upper()
+        return as_text(shown, self.users, self.repositories, self.hints(), where=where, now=self.now)
 
 
 def inspect(config: Config, store: Store) -> Report:
@@ -168,9 +178,12 @@ def inspect(config: Config, store: Store) -> Report:
                 for name, (status, looked) in answer["own"].items()
             }
         known = {**identities, **logins.get(user, {})}
-        users[user] = (
-            {"error": answer["error"]} if "error" in answer else _compare(config, answer["found"], known)
-        )
+        if "error" in answer:
+            users[user] = {"error": answer["error"]}
+        elif config.writes:
+            users[user] = _compare(config, answer["found"], known)
+        else:
+            users[user] = _reach(config, answer["found"], known, accounts[user])
     return Report(
         identities=identities,
         logins=logins,
@@ -178,6 +191,8 @@ def inspect(config: Config, store: Store) -> Report:
         repositories={one.name: one.identity for one in config.repositories},
         now=time.time(),
         for_root=_is_root(),
+        provider=config.provider,
+        on_demand=_on_demand(config),
     )
 
 
@@ -231,3 +246,42 @@ def _compare(config: Config, found: t.Mapping[str, str], known: t.Mapping[str, E
             fresh = held == known[repository.identity].status.digest
             states[repository.name] = "fresh" if fresh else "stale"
     return states
+
+
+def _on_demand(config: Config) -> bool:
+    """Whether a token is fetched when a client asks, and nobody needs one before."""
+    return not config.writes and config.shared_run_dir is None
+
+
+def _reach(
+    config: Config, found: t.Collection[str], known: t.Mapping[str, Entry], account: pwd.struct_passwd
+) -> dict[str, str]:
+    """What the keyring backend has for this user.
+
+    :param found: the repositories with an entry in the user's auth.toml.
+    """
+    allowed = may_read(config, account)
+    states = {}
+    for repository in config.repositories:
+        entry = known.get(repository.identity)
+        if repository.name in found:
+            state = "hidden"
+        elif entry and entry.valid(time.time()):
+            state = "fresh" if allowed or entry.identity.per_user else "forbidden"
+        elif _on_demand(config):
+            state = "on demand"
+        else:
+            state = "stale" if entry and entry.status.expiry is not None else "missing"
+        states[repository.name] = state
+    return states
+
+
+def may_read(config: Config, account: pwd.struct_passwd) -> bool:
+    """Whether the machine's tokens are for this user: one of the group, or nobody else's."""
+    if config.shared_run_dir is None or account.pw_uid == 0 or config.keyring_group is None:
+        return True
+    try:
+        group = grp.getgrnam(config.keyring_group).gr_gid
+    except KeyError:
+        return False
+    return group in os.getgrouplist(account.pw_name, account.pw_gid)

@@ -15,10 +15,12 @@ def as_text(
     repositories: t.Mapping[str, str],
     hints: t.Sequence[str],
     *,
+    where: str,
     now: float,
 ) -> str:
     """The tables of identities and users.
 
+    :param where: the heading of the users' states.
     :param identities: the words for each, and what C(Entry.as_dict) says of it.
     :param now: seconds since the epoch.
     """
@@ -38,7 +40,7 @@ def as_text(
         for name, state in states.items()
     ]
     if served:
-        lines += ["", *table(("USER", "REPOSITORY", "IDENTITY", "AUTH.TOML"), served)]
+        lines += ["", *table(("USER", "REPOSITORY", "IDENTITY", where), served)]
     if hints:
         lines += ["", *hints]
     return "\n".join(lines)

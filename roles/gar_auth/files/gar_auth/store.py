@@ -17,10 +17,10 @@ import typing as t
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
-from gar_auth.config import Config
+from gar_auth.config import Config, own_run_dir
 from gar_auth.errors import Exit, Failure, Reason
 
-__all__ = ["Status", "Store", "Token", "clear_own", "digest", "publish", "user_store"]
+__all__ = ["Status", "Store", "Token", "clear_own", "digest", "own_store", "publish", "user_store"]
 
 _MAX_BYTES = 64 * 1024
 _MAX_TEXT = 1000
@@ -220,6 +220,11 @@ def clear_own(account: pwd.struct_passwd) -> None:
     ]
     for place in places:
         Store(place / "gar-auth", shared=False).clear()
+
+
+def own_store() -> Store:
+    """Where the tokens lie that the user who runs the program fetched without the machine's help."""
+    return Store(own_run_dir(), shared=False)
 
 
 def user_store(config: Config, account: pwd.struct_passwd) -> Store:

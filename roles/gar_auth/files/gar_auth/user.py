@@ -98,7 +98,7 @@ def _written(
 ) -> bool:
     """Write, and then tell what went wrong before."""
     try:
-        changed = bool(known) and write(config, known, account)
+        changed = bool(known) and config.writes and write(config, known, account)
     except Failure as problem:
         if problem.code != Exit.TEMPORARY or not problems:
             raise
