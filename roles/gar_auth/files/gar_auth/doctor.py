@@ -16,7 +16,15 @@ import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from gar_auth import doctor_index, doctor_machine, doctor_probe, doctor_project, doctor_way
+from gar_auth import (
+    __version__,
+    doctor_index,
+    doctor_keyring,
+    doctor_machine,
+    doctor_probe,
+    doctor_project,
+    doctor_way,
+)
 from gar_auth.config import Config, Identity, Repository, account_of
 from gar_auth.doctor_hidden import check_poetry
 from gar_auth.doctor_identity import again_of, check_identity
@@ -198,7 +206,7 @@ def _poetry(visit: _Visit) -> None:
                 problem(
                     "poetry",
                     text,
-                    cause="tokens are written only for the users who are declared",
+                    cause="tokens are only for the users who are declared",
                     cure=f"add {name} to artifact_registry_users, and run the playbook",
                 )
             )
@@ -210,7 +218,13 @@ def _poetry(visit: _Visit) -> None:
             one.name: again_of(visit.config.identities[one.identity], visit.config)
             for one in visit.config.repositories
         }
-        visit.findings += check_poetry(visit.poetry, visit.config.repositories, present, again=again)
+        keyring = not visit.config.writes
+        if keyring:
+            found = doctor_keyring.look(visit.config, visit.account)
+            visit.findings += doctor_keyring.check_keyring(found, user=name, version=__version__)
+        visit.findings += check_poetry(
+            visit.poetry, visit.config.repositories, present, again=again, keyring=keyring
+        )
 
 
 def _digest(entry: Entry | None, now: float) -> str | None:

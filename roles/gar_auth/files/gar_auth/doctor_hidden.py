@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import typing as t
@@ -24,19 +25,26 @@ def check_poetry(
     present: t.Mapping[str, str | None],
     *,
     again: t.Mapping[str, str],
+    keyring: bool = False,
 ) -> list[Finding]:
-    """All that can go wrong between auth.toml and Poetry.
+    """All that can go wrong between auth.toml, or the keyring, and Poetry.
 
     :param present: by repository, the digest of its identity's present token; None where there is none.
     :param again: by repository, the command that writes its present token.
+    :param keyring: tokens are not written; the keyring hands them out, bound to the URL.
     """
-    findings = [_directory(poetry)]
+    findings = [*_disabled(poetry)] if keyring else [_directory(poetry)]
     for repository in repositories:
-        findings += _entry(
-            poetry, repository, repositories, present.get(repository.name), again[repository.name]
-        )
+        if keyring:
+            findings += _hiding(poetry, repository)
+        else:
+            findings += _entry(
+                poetry, repository, repositories, present.get(repository.name), again[repository.name]
+            )
+        findings += _token(poetry, repository)
         findings += _registered(poetry, repository)
-    findings += _other_names(poetry, repositories)
+    if not keyring:
+        findings += _other_names(poetry, repositories)
     findings += _environment(poetry, repositories)
     findings += _netrc(poetry, repositories)
     return findings
@@ -97,11 +105,40 @@ def _entry(
         )
     else:
         yield good("poetry", f"http-basic.{name} in auth.toml is {'the present' if present else 'a'} token")
+
+
+def _disabled(poetry: Poetry) -> t.Iterator[Finding]:
+    """Whether Poetry asks a keyring at all."""
+    if not poetry.keyring or os.environ.get("POETRY_KEYRING_ENABLED", "").lower() in ("false", "0", "no"):
+        in_file = not poetry.keyring
+        yield problem(
+            "poetry",
+            "keyring.enabled is false" if in_file else "POETRY_KEYRING_ENABLED is false",
+            cause="Poetry then asks no keyring, and finds no token",
+            cure="poetry config --unset keyring.enabled" if in_file else "unset POETRY_KEYRING_ENABLED",
+        )
+
+
+def _hiding(poetry: Poetry, repository: Repository) -> t.Iterator[Finding]:
+    name = repository.name
+    if name in poetry.basic:
+        yield problem(
+            "poetry",
+            f"auth.toml has http-basic.{name}",
+            cause="Poetry takes it instead of the keyring's token, and nobody renews it",
+            cure=f"poetry config --unset http-basic.{name}",
+        )
+    else:
+        yield good("poetry", f"auth.toml has nothing for {name}, so Poetry asks the keyring")
+
+
+def _token(poetry: Poetry, repository: Repository) -> t.Iterator[Finding]:
+    name = repository.name
     if name in poetry.tokens:
         yield problem(
             "poetry",
             f"pypi-token.{name} is set",
-            cause="Poetry publishes with it instead of http-basic, and Artifact Registry takes no such token",
+            cause="Poetry publishes with it instead, and Artifact Registry takes no such token",
             cure=f"poetry config --unset pypi-token.{name}",
         )
 

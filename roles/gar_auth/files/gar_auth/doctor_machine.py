@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 import subprocess
 import typing as t
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from gar_auth.config import Config
 from gar_auth.doctor_report import Finding, good, note, problem
@@ -28,6 +28,7 @@ _STARTERS = (".timer", ".path")
 class Machine:
     """The facts.
 
+    :ivar writes: tokens are written into homes.
     :ivar units: by name, the properties of each; None where systemd was not asked.
     :ivar failure: why systemd did not answer.
     """
@@ -35,6 +36,7 @@ class Machine:
     service_manager: str
     booted: bool
     cron: bool = False
+    writes: bool = True
     units: dict[str, dict[str, str]] | None = None
     failure: str | None = None
 
@@ -45,7 +47,7 @@ def wanted_units(config: Config, user: str | None) -> list[str]:
     users = config.users if user is None else [one for one in config.users if one == user]
     host = [identity.name for identity in config.host_identities()]
     if host:
-        kinds += [("fetch", "timer", host), ("write", "path", users)]
+        kinds += [("fetch", "timer", host), *([("write", "path", users)] if config.writes else [])]
     if config.user_identities():
         kinds.append(("user", "timer", users))
     return [
@@ -59,7 +61,7 @@ def wanted_units(config: Config, user: str | None) -> list[str]:
 def look(config: Config, *, user: str | None) -> Machine:
     """Gather the facts; systemd is asked once, with a fixed environment, and never for long."""
     booted = os.path.isdir(BOOTED)
-    machine = Machine(config.service_manager, booted, os.path.exists(CRON))
+    machine = Machine(config.service_manager, booted, os.path.exists(CRON), config.writes)
     if config.service_manager != "systemd" or not booted:
         return machine
     program = next((path for path in SYSTEMCTL if os.access(path, os.X_OK)), None)
@@ -77,13 +79,11 @@ def look(config: Config, *, user: str | None) -> Machine:
             check=False,
         )
     except (OSError, subprocess.TimeoutExpired) as error:
-        return Machine(config.service_manager, booted, machine.cron, None, type(error).__name__)
+        return replace(machine, failure=type(error).__name__)
     if done.returncode != 0:
-        return Machine(config.service_manager, booted, machine.cron, None, f"exit status {done.returncode}")
+        return replace(machine, failure=f"exit status {done.returncode}")
     shown = _parsed(done.stdout.decode(errors="replace"))
-    return Machine(
-        config.service_manager, booted, machine.cron, {name: shown.get(name, {}) for name in units}
-    )
+    return replace(machine, units={name: shown.get(name, {}) for name in units})
 
 
 def _parsed(text: str) -> dict[str, dict[str, str]]:
@@ -121,7 +121,10 @@ def check_boot(machine: Machine) -> Finding:
             code=Exit.TEMPORARY,
         )
     if manager == "none":
-        return note("boot", "nothing is scheduled here: run `gar-auth refresh` before Poetry")
+        fetched = (
+            "run `gar-auth refresh` before Poetry" if machine.writes else "a client that asks gets a token"
+        )
+        return note("boot", f"nothing is scheduled here: {fetched}")
     return good("boot", f"{manager} runs")
 
 

@@ -42,6 +42,7 @@ class Poetry:
     :ivar ours: those that hold Artifact Registry's user name.
     :ivar netrc: the file, and the hosts in it.
     :ivar netrc_damaged: it cannot be parsed, so requests ignores it.
+    :ivar keyring: Poetry's setting keyring.enabled.
     """
 
     user: str
@@ -57,6 +58,7 @@ class Poetry:
     netrc: str = "~/.netrc"
     netrc_hosts: frozenset[str] = frozenset()
     netrc_damaged: bool = False
+    keyring: bool = True
 
 
 def look(config: Config, account: pwd.struct_passwd) -> tuple[Poetry, dict[str, str]]:
@@ -89,6 +91,7 @@ def look(config: Config, account: pwd.struct_passwd) -> tuple[Poetry, dict[str, 
         netrc=path,
         netrc_hosts=frozenset(hosts or ()),
         netrc_damaged=hosts is None,
+        keyring=_table(settings, "keyring").get("enabled") is not False,
     )
     return poetry, found
 
