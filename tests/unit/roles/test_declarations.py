@@ -69,7 +69,8 @@ def test_defaults_have_the_specified_types(role: str) -> None:
         if isinstance(default, str) and "{{" in default:
             continue  # an expression
         assert type(default) is KINDS[option["type"]], name
-        assert default in option.get("choices", [default]), name
+        for value in default if isinstance(default, list) else [default]:
+            assert value in option.get("choices", [value]), name
 
 
 @pytest.mark.parametrize("role", NAMES)
@@ -113,7 +114,7 @@ def test_only_known_variables_are_used(role: str) -> None:
         declared |= set(re.findall(r"artifact_registry_\w+", playbook.read_text()))
     for path in sorted((ROLES / role).rglob("*")):
         if path.suffix in {".yml", ".j2"} and "meta" not in path.parts:
-            text = re.sub(r"devbox\.artifact_registry\.\w+", "", path.read_text())
+            text = re.sub(r"devbox\.artifact_registry\.\w+|gar_auth_keyring\.", "", path.read_text())
             used = set(re.findall(rf"(?<![\w.'/-])(?:{role}|artifact_registry)_\w+", text))
             others = {name for other in NAMES for name in options(other)}
             assert used - declared - SHARED - others == set(), path

@@ -247,14 +247,17 @@ def test_what_is_declared_no_more_goes_and_the_rest_stays(scratch: Scratch) -> N
     ]
 
 
-@pytest.mark.parametrize("file", ["retire.yml", "absent.yml"])
+@pytest.mark.parametrize("files", [["retire.yml", "retire_entries.yml"], ["absent.yml"]])
 @pytest.mark.parametrize(
     ("said", "look", "take"),
     [("", False, False), ("would remove the tokens", True, False), ("removed the tokens", False, True)],
 )
-def test_entries_are_counted_only_where_there_are_any(file: str, said: str, look: bool, take: bool) -> None:
+def test_entries_are_counted_only_where_there_are_any(
+    files: list[str], said: str, look: bool, take: bool
+) -> None:
     found = [
         task
+        for file in files
         for task in yaml.safe_load((ROLE / "tasks" / file).read_text())
         if "'--remove'" in str(task.get("ansible.builtin.command"))
     ]
@@ -451,6 +454,7 @@ def test_the_run_before_is_read_as_far_as_it_can_be(
 ) -> None:
     files = {"__gar_auth_previous_files": read(*texts)}
     nothing: dict[str, Any] = {"users": [], "repositories": [], "identities": {}}
+    nothing |= {"keyring_environments": [], "clients": []}
     read_as = variable("__gar_auth_previous", **files)
     assert read_as == ({**nothing, **previous} if previous else {})
     assert variable("__gar_auth_previous_manager", **files) == manager
