@@ -45,7 +45,7 @@ faults: ## Inject faults, attacks and races into the module poetry_config and th
 sandbox: ## Run the demo in a scratch directory, without a machine
 molecule: ## Run the molecule scenarios on throwaway machines
 
-bench: bootstrap ## Measure poetry_config and gar-auth side by side with what they replace; JSON goes to .build/bench/
+bench: bootstrap ## Measure poetry_config, gar-auth and the keyring backend side by side with what they replace; JSON goes to .build/bench/
 	@$(PY) -m bench
 
 lock: bootstrap ## Resolve .config/requirements.in anew into requirements.txt, with hashes for every supported Python

@@ -20,7 +20,7 @@ from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
 
-from bench import gar_auth, poetry_config
+from bench import gar_auth, keyring, poetry_config
 from bench.place import PLACE, POETRY_VERSION, BenchError, file_system, poetry, run
 from bench.report import Report
 from lab.console import exit_on_signals, fail, uninterrupted
@@ -60,9 +60,18 @@ def of_gar_auth(scratch: Path, repetitions: int) -> Report:
     return report
 
 
+def of_keyring(scratch: Path, repetitions: int) -> Report:
+    """Measure the keyring backend and its command."""
+    gcloud = run(["gcloud", "version", "--format=value('Google Cloud SDK')"]).strip()
+    report = Report(machine={"gcloud": gcloud, **machine(repetitions)})
+    keyring.measure(report, scratch=scratch, repetitions=repetitions)
+    return report
+
+
 BENCHES: dict[str, Callable[[Path, int], Report]] = {
     "poetry_config": of_poetry_config,
     "gar_auth": of_gar_auth,
+    "keyring": of_keyring,
 }
 
 
