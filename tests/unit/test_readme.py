@@ -31,12 +31,17 @@ def test_the_identities_are_valid_and_those_that_repositories_name() -> None:
 
 
 def test_the_play_uses_roles_and_variables_that_exist() -> None:
-    for use in BLOCKS[2][0]["roles"]:
+    for use in BLOCKS[3][0]["roles"]:
         role = use["role"].removeprefix("devbox.artifact_registry.")
         defaults = yaml.safe_load(
             (ROOT / "roles" / role / "defaults" / "main.yml").read_text(encoding="utf-8")
         )
         assert set(use.get("vars", {})) <= set(defaults)
+
+
+def test_the_providers_variables_exist() -> None:
+    defaults = yaml.safe_load((ROOT / "roles/gar_auth/defaults/main.yml").read_text(encoding="utf-8"))
+    assert BLOCKS[2].keys() <= defaults.keys()
 
 
 def test_every_make_command_exists() -> None:
