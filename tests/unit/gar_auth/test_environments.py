@@ -18,16 +18,16 @@ INSTALLED = "gar_auth_keyring"
 
 @pytest.fixture(scope="module")
 def pristine(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An environment with keyring as pip installs it, from what the tests themselves have."""
+    """An environment with the keyring that the tests themselves have."""
     import keyring
 
     place = tmp_path_factory.mktemp("environment") / "venv"
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", place], check=True)
     (packages,) = place.glob("lib/python3*/site-packages")
     known = Path(keyring.__file__).parent.parent
-    for name in ("keyring*", "jaraco*", "more_itertools*", "importlib_metadata*", "zipp*", "backports*"):
-        for path in known.glob(name):
-            shutil.copytree(path, packages / path.name) if path.is_dir() else shutil.copy(path, packages)
+    for path in known.glob("keyring*"):
+        shutil.copytree(path, packages / path.name)
+    (packages / "what-keyring-needs.pth").write_text(f"{known}\n")
     return place
 
 

@@ -6,7 +6,6 @@ from __future__ import annotations
 import grp
 import json
 import pwd
-import tomllib
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +17,7 @@ from unit.gar_auth.program import Program
 from gar_auth import __main__ as cli
 from gar_auth.config import Config
 from gar_auth.status import may_read
+from gar_auth.store import Store
 from lab.emulator.launch import Emulator
 
 # The proxy of the test is a thread; nothing of it is used in the child.
@@ -95,14 +95,20 @@ def test_nothing_is_written_also_when_somebody_asks(program: Program, google: Em
     assert list(home.rglob("auth.toml")) == []
 
 
-def test_entries_of_before_can_be_taken_out(program: Program, google: Emulator, home: Path) -> None:
-    change(program, run_dir=None)
-    program("refresh")
-    path = home / ".config" / "pypoetry" / "auth.toml"
-    assert "private-repo" in tomllib.loads(path.read_text())["http-basic"]
+def test_tokens_that_a_client_fetched_can_be_taken_back(
+    program: Program, google: Emulator, canary: Store, home: Path, tmp_path: Path
+) -> None:
+    program("write")
+    entry = (home / ".config" / "pypoetry" / "auth.toml").read_bytes()
     change(program, provider="keyring")
-    assert program("write", "--remove")[0] == 0
-    assert not path.exists() or "private-repo" not in path.read_text()
+    own = tmp_path / "cache" / "gar-auth" / "default"
+    own.mkdir(parents=True)
+    (own / "token").write_text("{}")
+    assert program("write", "--remove", "--check") == (0, "", "")
+    assert (own / "token").exists()
+    assert program("write", "--remove") == (0, "", "")
+    assert not own.exists()
+    assert (home / ".config" / "pypoetry" / "auth.toml").read_bytes() == entry  # not the keyring's
 
 
 def test_where_nothing_is_scheduled_a_client_that_asks_gets_one(
@@ -130,7 +136,7 @@ def test_an_entry_of_the_users_hides_the_keyring(program: Program, google: Emula
     code, output, _errors = program("status")
     assert code == 75
     assert output.splitlines()[-1].split() == ["dev", "private-repo", "default", "hidden"]
-    program("write", "--remove")
+    (home / ".config" / "pypoetry" / "auth.toml").unlink()
     code, output, _errors = program("status", "--json")
     assert code == 0
     assert json.loads(output)["users"] == {"dev": {"private-repo": "fresh"}}

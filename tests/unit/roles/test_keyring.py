@@ -104,6 +104,7 @@ def test_a_second_run_takes_nothing_back() -> None:
 def test_a_switch_back_takes_the_keyring_out(changes: dict[str, Any]) -> None:
     known = {**changes, **before(None, OURS)}
     assert variable("__gar_auth_finishes", **known) is True
+    assert variable("__gar_auth_gone_entries", **known) == [{"users": ["dev", "ops"], "options": []}]
     assert variable("__gar_auth_gone_environments", **known) == ["/opt/old", POETRY]
     assert variable("__gar_auth_previous_clients", **known) == ["pip", "twine"]
     assert variable("__gar_auth_previous_command", **known) is True

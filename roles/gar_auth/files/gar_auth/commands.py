@@ -152,8 +152,8 @@ def _write(config: Config, store: Store, options: argparse.Namespace) -> int:
 
     def work() -> bool:
         if options.remove:
-            removed = remove(config, account, only=only, check=options.check)
-            if only is None and not options.check and config.shared_run_dir is None:
+            removed = config.writes and remove(config, account, only=only, check=options.check)
+            if only is None and not options.check and not (config.writes and config.shared_run_dir):
                 clear_own(account)
             return removed
         return write(config, known, account, only=only, if_any=options.if_any)
