@@ -78,7 +78,8 @@ def chosen() -> list[str]:
 def install(python: str, prefix: Path, *, config: Path) -> Program:
     """Install the program below a new prefix, run by that interpreter, with `config` as its configuration."""
     environment = _environment(python)
-    shutil.copytree(ROLE / "files" / "gar_auth", prefix / "lib" / "gar_auth", ignore=_no_caches)
+    for package in ("gar_auth", "gar_auth_keyring"):
+        shutil.copytree(ROLE / "files" / package, prefix / "lib" / package, ignore=_no_caches)
     (prefix / "venv").symlink_to(environment)
     template = jinja2.Environment(autoescape=False, keep_trailing_newline=True).from_string(  # noqa: S701
         (ROLE / "templates" / "gar-auth.j2").read_text()

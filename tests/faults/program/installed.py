@@ -89,9 +89,10 @@ class Gar:
         self.new_state()
 
     def _install(self) -> None:
-        library = self.prefix / "lib" / "gar_auth"
-        ignore = shutil.ignore_patterns("__pycache__", "requirements.txt")
-        shutil.copytree(ROLE / "files" / "gar_auth", library, symlinks=False, ignore=ignore)
+        library = self.prefix / "lib"
+        ignore = shutil.ignore_patterns("__pycache__")
+        for package in ("gar_auth", "gar_auth_keyring"):
+            shutil.copytree(ROLE / "files" / package, library / package, symlinks=False, ignore=ignore)
         venv = self.prefix / "venv"
         python = [str(self.machine.python), "-I", "-m"]
         for command in (["venv", "--without-pip", str(venv)], ["compileall", "-q", str(library)]):
