@@ -154,3 +154,52 @@ def test_a_link_in_its_place_is_not_followed(program: Program, environment: Path
     assert code == 77
     assert "symbolic link" in errors
     assert list((tmp_path / "elsewhere").iterdir()) == []
+
+
+def test_where_a_group_of_others_may_write_nothing_is_installed(program: Program, environment: Path) -> None:
+    (packages,) = environment.glob("lib/python3*/site-packages")
+    foreign = next(gid for gid in (12345, *os.getgroups()) if gid not in (0, os.getegid()))
+    try:
+        os.chown(packages, -1, foreign)
+    except PermissionError:
+        pytest.skip("this user is in one group only")
+    packages.chmod(0o2775)
+    code, _output, errors = program("keyring", "install", str(environment))
+    assert code == 77
+    assert f"{packages} belongs to somebody else, or others may write there" in errors
+
+
+def test_nothing_in_the_environment_is_run(program: Program, environment: Path, tmp_path: Path) -> None:
+    (packages,) = environment.glob("lib/python3*/site-packages")
+    (packages / "x.pth").write_text(f"import pathlib; pathlib.Path({str(tmp_path / 'ran')!r}).touch()\n")
+    assert program("keyring", "install", str(environment))[0] == 0
+    assert list((packages / INSTALLED / "__pycache__").iterdir()) != []
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to give a link away")
+def test_a_link_of_somebody_elses_leads_nowhere(program: Program, environment: Path, tmp_path: Path) -> None:
+    program("keyring", "install", str(environment))
+    link = tmp_path / "poetry"
+    link.symlink_to(environment)
+    os.lchown(link, 12345, 12345)
+    for action in ("install", "remove"):
+        (environment / "lib").chmod(0o755)
+        code, output, errors = program("keyring", action, str(link))
+        assert (code, output) == (77, "")
+        assert str(link) in errors
+    assert "gar_auth_keyring" in listed(environment)
+
+
+def test_one_that_cannot_be_used_keeps_nobody_from_the_next(
+    program: Program, environment: Path, tmp_path: Path
+) -> None:
+    code, output, errors = program("keyring", "install", "/nowhere", str(environment))
+    assert code == 78
+    assert "/nowhere is no virtual environment" in errors
+    assert output == f"the keyring backend installed: {environment}\n"
+
+
+def test_it_works_before_there_is_a_configuration(program: Program, environment: Path) -> None:
+    program.path.unlink()
+    assert program("keyring", "install", "--check", str(environment))[0] == 0

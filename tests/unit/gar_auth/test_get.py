@@ -137,6 +137,7 @@ def test_a_source_that_hangs_ends_within_the_deadline(
 def key(settings: dict[str, object]) -> None:
     """The identity is a key that only the machine's own unit may read."""
     settings["identities"] = {"default": {"type": "service_account_key", "file": "/nowhere/key.json"}}
+    settings["provider"] = "keyring"
 
 
 def test_what_only_the_machine_can_fetch_is_waited_for(
@@ -154,3 +155,54 @@ def test_what_the_machine_failed_at_is_told_at_once(key: None, program: Program,
     code, _output, errors = program("get", URL)
     assert code == 75
     assert "the key was deleted" in errors
+
+
+def test_one_that_nobody_renews_is_not_waited_for(
+    key: None, program: Program, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(get_module, "SECONDS", 30.0)
+    now = int(time.time())
+    store.write("default", Status(identity="default", source="x", expiry=now - 600, obtained=now - 4200))
+    began = time.monotonic()
+    code, _output, errors = program("get", URL)
+    assert code == 75
+    assert "nobody renews it" in errors
+    assert time.monotonic() - began < 10
+
+
+def test_the_deadline_ends_what_takes_every_failure_for_its_own(
+    key: None, program: Program, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def slow(_store: Store, _identity: str) -> None:
+        time.sleep(0.2)
+
+    monkeypatch.setattr(get_module, "SECONDS", 0.5)
+    monkeypatch.setattr(Store, "status", slow)
+    began = time.monotonic()
+    code, _output, errors = program("get", URL)
+    assert code == 75
+    assert "no token within 0.5 s" in errors
+    assert time.monotonic() - began < 5
+
+
+def test_with_token_timer_it_is_what_stands_in_the_users_auth_toml(
+    settings: dict[str, object],
+    said: Callable[..., tuple[int, str, str]],
+    google: Emulator,
+    store: Store,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    said("fetch", "default")
+    said("write")
+    known = store.token("default")
+    assert known is not None
+    settings["identities"] = {"default": {"type": "service_account_key", "file": "/nowhere/key.json"}}
+    monkeypatch.setattr(Store, "token", lambda _store, _identity: None)  # this user may not read it
+    assert said("get", URL) == (0, f"{known.token}\n", "")
+
+
+def test_with_token_timer_who_has_none_is_told_what_to_set(key: None, program: Program) -> None:
+    program.path.write_text(program.path.read_text().replace('"keyring"', '"token_timer"'))
+    code, _output, errors = program("get", URL)
+    assert code == 77
+    assert "gar_auth_provider: keyring" in errors

@@ -80,6 +80,9 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCap
     where.write_text(json.dumps({"config": os.fspath(place.config)}))
     monkeypatch.setattr(lookup, "PLACE", str(where))
     monkeypatch.setattr(lookup, "_kept", {})
+    monkeypatch.setattr(lookup, "_failed", {})
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
     monkeypatch.setattr(lookup, "GET_SECONDS", 5.0)
     caplog.set_level(logging.DEBUG, logger="gar_auth_keyring")
     return place

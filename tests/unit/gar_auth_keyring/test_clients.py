@@ -153,6 +153,46 @@ def test_the_command_says_what_it_does_not_do(
     assert len(errors.splitlines()) == 1
 
 
+OTHERS = """\
+#!/bin/sh
+echo "another keyring: $*"
+"""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "handed_on"),
+    [
+        (["get", STRANGE, "me"], True),
+        (["set", STRANGE, "me"], True),
+        (["--list-backends"], True),
+        (["get", URL, "oauth2accesstoken"], False),
+    ],
+)
+def test_what_is_not_ours_is_for_the_next_command_on_the_path(
+    place: Place, arguments: list[str], handed_on: bool
+) -> None:
+    copies = {"first": "#!/bin/sh\n# gar_auth_keyring, a copy of this command\nexit 9\n", "second": OTHERS}
+    for name, text in copies.items():
+        (place.top / name).mkdir()
+        (place.top / name / "keyring").write_text(text)
+        (place.top / name / "keyring").chmod(0o755)
+    place.put()
+    script = (
+        f"import sys; sys.path.insert(0, {str(FILES)!r})\n"
+        "from gar_auth_keyring import command, lookup\n"
+        f"lookup.PLACE = {lookup.PLACE!r}\n"
+        "sys.exit(command.main(sys.argv[1:]))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", "-c", script, *arguments],
+        check=True,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={"PATH": f"{place.top}/first:{place.top}/second:/usr/bin:/bin"},
+    )
+    assert done.stdout == (f"another keyring: {' '.join(arguments)}\n" if handed_on else "ya29.default\n")
+
+
 def test_as_a_process_a_failure_is_one_line(place: Place) -> None:
     script = (
         f"import sys; sys.path.insert(0, {str(FILES)!r})\n"

@@ -38,7 +38,7 @@ FILES = Path(lookup.__file__).parent.parent
         (TOOLS, "tools"),
         (f"{TOOLS}simple/", "tools"),
         (OWN, "own"),
-        (f"{OWN}simple/", "own"),
+        (f"{OWN}any/", "own"),
     ],
 )
 def test_a_url_of_a_repository_has_its_identity(place: Place, url: str, identity: str) -> None:
@@ -71,6 +71,8 @@ STRANGERS = [
     URL.replace("https://", "https://evil.example#@"),
     URL.replace("https://", "https://evil.example\\@"),
     f"{URL}../python-tools/",
+    f"{URL}..;/python-tools/",
+    URL.replace(".dev", ".dev."),
     f"{URL}..",
     f"{URL}./simple/",
     f"{URL}%2e%2e/python-tools/",
@@ -112,6 +114,14 @@ def test_what_is_no_text_has_none(place: Place, url: object) -> None:
 def test_another_user_name_is_somebody_elses(place: Place, username: str | None, served: bool) -> None:
     place.put()
     assert lookup.token(URL, username) == ("ya29.default" if served else None)
+
+
+def test_a_repository_that_is_named_simple_is_no_other_ones_root(place: Place) -> None:
+    place.configure(repositories=[{"publish_url": f"{HOST}/p/simple/", "identity": "default"}])
+    found = lookup.settings()
+    assert found is not None
+    assert lookup.identity_of(f"{HOST}/p/simple/simple/x/", found) == "default"
+    assert lookup.identity_of(f"{HOST}/p/other/", found) is None
 
 
 def test_the_longest_root_wins(place: Place) -> None:
@@ -211,11 +221,13 @@ def test_a_users_own_login_lies_in_the_users_own_directory(place: Place) -> None
     assert lookup.token(OWN) == "ya29.own"
 
 
+@pytest.mark.parametrize("run_dir", [None, "/nowhere"])
 @pytest.mark.parametrize("variable", ["XDG_RUNTIME_DIR", "XDG_CACHE_HOME", "HOME"])
-def test_where_nothing_is_scheduled_each_user_has_a_store(
-    place: Place, monkeypatch: pytest.MonkeyPatch, variable: str
+def test_what_a_user_fetched_lies_in_the_users_own_store(
+    place: Place, monkeypatch: pytest.MonkeyPatch, variable: str, run_dir: str | None
 ) -> None:
-    place.configure(run_dir=None, user_run_dir=None)
+    place.configure(run_dir=run_dir, user_run_dir=None)
+    monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setenv(variable, str(place.top / "mine"))
     below = place.top / "mine" / (".cache/gar-auth" if variable == "HOME" else "gar-auth")
     place.put(at=below)
@@ -313,6 +325,18 @@ def test_a_program_that_has_none_costs_one_line(
     assert "\n" not in line
 
 
+def test_who_has_failed_a_moment_ago_is_not_asked_again(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place.answer(f"echo x >> '{place.top}/asked'; exit 75")
+    for _time in range(5):
+        assert lookup.token(URL) is None
+    assert (place.top / "asked").read_text() == "x\n"
+    assert len(place.lines()) == 1
+    place.put()
+    assert lookup.token(URL) == "ya29.default"  # a file is looked at each time
+
+
 def test_a_program_that_is_gone_costs_one_line(place: Place) -> None:
     (place.top / "gar-auth").unlink()
     assert lookup.token(URL) is None
@@ -348,3 +372,19 @@ def test_a_token_that_somebody_else_has_put_there_is_not_taken(place: Place) -> 
     assert "is not what the role made" in place.lines()[0]
     os.chown(path.parent.parent, 0, 0)
     assert lookup.token(URL) == "ya29.default"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to give a directory away")
+@pytest.mark.parametrize("variable", ["XDG_RUNTIME_DIR", "XDG_CACHE_HOME", "HOME"])
+def test_a_variable_that_leads_to_somebody_elses_directory_is_not_this_users(
+    place: Place, monkeypatch: pytest.MonkeyPatch, variable: str
+) -> None:
+    theirs = place.top / "theirs"
+    place.configure(run_dir=None)
+    place.put(token="ya29.planted", at=theirs / (".cache/gar-auth" if variable == "HOME" else "gar-auth"))
+    os.chown(theirs, 12345, 12345)
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.delenv("HOME")
+    monkeypatch.setenv(variable, str(theirs))
+    assert lookup.own_directory("/home/me") == "/home/me/.cache/gar-auth"
+    assert lookup.token(URL) is None

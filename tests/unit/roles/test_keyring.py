@@ -109,10 +109,14 @@ def test_a_switch_back_takes_the_keyring_out(changes: dict[str, Any]) -> None:
     assert variable("__gar_auth_previous_clients", **known) == ["pip", "twine"]
     assert variable("__gar_auth_previous_command", **known) is True
     assert variable("__gar_auth_previous_readers", **known) == "gar-auth-users"
-    assert variable("__gar_auth_previous_indexes", **known) == [
-        {"name": "a", "url": "https://us-python.pkg.dev/p/a/"}
+    a, b = (
+        {"name": "a", "url": "https://us-python.pkg.dev/p/a/"},
+        {"name": "b", "url": "https://example.com/p/b/"},
+    )
+    assert variable("__gar_auth_gone_clients", **known) == [
+        {"client": "pip", "repositories": [a]},  # the other one's index is not known
+        {"client": "twine", "users": ["dev", "ops"], "repositories": [a, b]},
     ]
-    assert [one["name"] for one in variable("__gar_auth_previous_urls", **known)] == ["a", "b"]
 
 
 def test_an_environment_that_is_declared_no_more_loses_the_backend() -> None:
@@ -154,3 +158,18 @@ def test_somebody_elses_keyring_command_is_not_replaced(found: dict[str, Any], r
     said = refusals("preflight_options.yml", task, **known, gar_auth_clients=["pip"])
     assert bool(said) is refused
     assert refusals("preflight_options.yml", task, **known, gar_auth_clients=["twine"]) == []
+
+
+def test_a_repository_that_has_moved_leaves_its_old_place_in_other_clients() -> None:
+    known = {**KEYRING, **before(None, {**OURS, "repositories": [repository("a")]})}
+    known["gar_auth_repositories"] = [{"name": "a", "url": "https://us-python.pkg.dev/p/new/"}]
+    known["gar_auth_identities"] = {"default": {"type": "metadata"}}
+    known["gar_auth_clients"] = ["pip", "twine"]
+    known["gar_auth_users"] = ["dev"]
+    old = {"name": "a", "url": "https://us-python.pkg.dev/p/a/"}
+    assert variable("__gar_auth_gone_clients", **known) == [
+        {"client": "pip", "repositories": [old]},
+        {"client": "twine", "users": ["dev"], "repositories": [old]},
+        {"client": "twine", "users": ["ops"], "repositories": [old]},
+    ]
+    assert variable("__gar_auth_finishes", **known) is True

@@ -27,6 +27,8 @@ def run(arguments: list[str], *, config_file: str) -> int:
     """Run a command and return its exit code; a failure is one line on standard error."""
     options = _plain_write(arguments) or _parser().parse_args(arguments)
     options.config_file = os.fspath(options.config or config_file)
+    if options.run is _keyring:
+        return int(_keyring(options))  # also before there is a configuration
     try:
         config = Config.load(Path(options.config_file))
         store = Store(config.run_dir, shared=config.shared_run_dir is not None)
@@ -153,7 +155,7 @@ def _write(config: Config, store: Store, options: argparse.Namespace) -> int:
     def work() -> bool:
         if options.remove:
             removed = config.writes and remove(config, account, only=only, check=options.check)
-            if only is None and not options.check and not (config.writes and config.shared_run_dir):
+            if only is None and not options.check:
                 clear_own(account)
             return removed
         return write(config, known, account, only=only, if_any=options.if_any)
@@ -225,18 +227,25 @@ def _get(config: Config, store: Store, options: argparse.Namespace) -> int:
     return Exit.FINE
 
 
-def _keyring(config: Config, store: Store, options: argparse.Namespace) -> int:
+def _keyring(options: argparse.Namespace) -> int:
+    """Do it for every place; what goes wrong with one is told, and keeps nobody from the next."""
     from gar_auth.environments import install, remove
 
+    code = 0
     for place in options.places:
-        if options.action == "install":
-            done = install(place, config_file=options.config_file, check=options.check)
-        else:
-            done = remove(place, check=options.check)
+        try:
+            if options.action == "install":
+                done = install(place, config_file=options.config_file, check=options.check)
+            else:
+                done = remove(place, check=options.check)
+        except Failure as problem:
+            print(f"gar-auth: {problem}", file=sys.stderr)
+            code = code or int(problem.code)
+            continue
         if done:
             would = "would be " if options.check else ""
             print(f"the keyring backend {would}{options.action.rstrip('e')}ed: {place}")
-    return Exit.FINE
+    return code
 
 
 def _cycle(config: Config, store: Store, options: argparse.Namespace) -> int:

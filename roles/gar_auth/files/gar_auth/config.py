@@ -13,6 +13,7 @@ from pathlib import Path
 
 from gar_auth.errors import Exit, Failure
 from gar_auth.idle import source_of
+from gar_auth_keyring.lookup import own_directory
 
 __all__ = ["TYPES", "Config", "Identity", "Repository", "account_of", "own_run_dir"]
 
@@ -205,10 +206,7 @@ def _repository(item: dict[str, t.Any]) -> Repository:
 
 def own_run_dir() -> Path:
     """Where tokens lie that this user fetched without the machine's help."""
-    runtime = os.environ.get("XDG_RUNTIME_DIR")
-    if runtime:
-        return Path(runtime) / "gar-auth"
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "gar-auth"
+    return Path(own_directory(pwd.getpwuid(os.geteuid()).pw_dir))
 
 
 def account_of(user: str | None) -> pwd.struct_passwd:

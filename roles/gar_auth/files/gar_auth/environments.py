@@ -31,6 +31,7 @@ __all__ = ["PACKAGE", "install", "remove", "site_packages", "version_in"]
 
 PACKAGE = "gar_auth_keyring"
 _SECONDS = 60
+_MAX_LINKS = 40
 
 
 def install(place: str, *, config_file: str, check: bool = False) -> bool:
@@ -55,7 +56,7 @@ def install(place: str, *, config_file: str, check: bool = False) -> bool:
             code=Exit.CONFIGURATION,
         )
     files = _files(config_file)
-    return _as_owner(directory, lambda: _install(directory, files, check=check))
+    return _as_owner(place, directory, lambda: _install(directory, files, check=check))
 
 
 def remove(place: str, *, check: bool = False) -> bool:
@@ -67,7 +68,7 @@ def remove(place: str, *, check: bool = False) -> bool:
     directory = site_packages(place)
     if directory is None or not _ours(directory):
         return False
-    return _as_owner(directory, lambda: _remove(_ours(directory), check=check))
+    return _as_owner(place, directory, lambda: _remove(_ours(directory), check=check))
 
 
 def site_packages(place: str) -> Path | None:
@@ -166,7 +167,7 @@ def _compile(directory: Path) -> None:
     python = directory.parents[2] / "bin" / "python"
     with contextlib.suppress(OSError, subprocess.TimeoutExpired):
         subprocess.run(
-            [python, "-I", "-m", "compileall", "-q", directory / PACKAGE],
+            [python, "-I", "-S", "-m", "compileall", "-q", directory / PACKAGE],
             env={"PATH": "/usr/bin:/bin"},
             cwd="/",
             stdin=subprocess.DEVNULL,
@@ -184,27 +185,23 @@ def _remove(ours: list[Path], *, check: bool) -> bool:
     return bool(ours)
 
 
-def _as_owner(directory: Path, work: t.Callable[[], bool]) -> bool:
+def _as_owner(place: str, directory: Path, work: t.Callable[[], bool]) -> bool:
     """Do it with the rights of whose environment it is, once nobody else can lead it elsewhere."""
     from gar_auth.commands import as_user
 
     owner = os.stat(directory).st_uid
-    for path in (directory, *directory.parents):
-        info = os.lstat(path)
-        shared = info.st_mode & stat.S_IWOTH and not info.st_mode & stat.S_ISVTX
-        if stat.S_ISLNK(info.st_mode) or info.st_uid not in (0, owner) or shared:
-            raise Failure(
-                f"{path} belongs to somebody else, or everybody may write there; nothing was changed in"
-                f" {directory}",
-                code=Exit.REFUSED,
-                reason=Reason.FILE,
-            )
     try:
         account = pwd.getpwuid(owner)
     except KeyError:
+        message = f"{directory} belongs to uid {owner}, who has no name here"
+        raise Failure(message, code=Exit.REFUSED) from None
+    shared = next(_shared(place, directory, account), None)
+    if shared:
         raise Failure(
-            f"{directory} belongs to uid {owner}, who has no name here", code=Exit.REFUSED
-        ) from None
+            f"{shared} belongs to somebody else, or others may write there; nothing was changed in {place}",
+            code=Exit.REFUSED,
+            reason=Reason.FILE,
+        )
 
     def carefully() -> bool:
         try:
@@ -213,3 +210,36 @@ def _as_owner(directory: Path, work: t.Callable[[], bool]) -> bool:
             raise Failure(f"{error.filename}: {error.strerror}", code=Exit.REFUSED) from error
 
     return as_user(account, carefully)
+
+
+def _shared(place: str, directory: Path, account: pwd.struct_passwd) -> t.Iterator[Path]:
+    """What somebody else than the environment's owner and root could change: a link to it, or a directory."""
+    owners = (0, account.pw_uid)
+    yield from (link for link in _links(place) if os.lstat(link).st_uid not in owners)
+    bin_directory = directory.parents[2] / "bin"
+    python = Path(os.path.realpath(bin_directory / "python"))
+    for path in dict.fromkeys([directory, *directory.parents, bin_directory, python, *python.parents]):
+        try:
+            info = os.lstat(path)
+        except FileNotFoundError:
+            continue  # without Python nothing is compiled
+        sticky = info.st_mode & stat.S_ISVTX and path != directory
+        others = info.st_mode & stat.S_IWOTH and not sticky
+        group = info.st_mode & stat.S_IWGRP and info.st_gid not in (0, account.pw_gid)
+        if stat.S_ISLNK(info.st_mode) or info.st_uid not in owners or others or group:
+            yield path
+
+
+def _links(place: str) -> t.Iterator[Path]:
+    """Every symbolic link on the way to a place."""
+    current, rest, followed = Path("/"), list(Path(os.path.abspath(place)).parts[1:]), 0
+    while rest and followed < _MAX_LINKS:
+        part = rest.pop(0)
+        path = current.parent if part == ".." else current / part
+        if path.is_symlink():
+            yield path
+            followed += 1
+            target = Path(os.readlink(path))
+            rest = [*(target.parts[1:] if target.is_absolute() else target.parts), *rest]
+            path = Path("/") if target.is_absolute() else current
+        current = path

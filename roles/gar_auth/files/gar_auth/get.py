@@ -18,7 +18,7 @@ from gar_auth.bounded import locked
 from gar_auth.config import Config, Identity
 from gar_auth.errors import Exit, Failure, Reason
 from gar_auth.fetch import fetch
-from gar_auth.store import Store, Token, own_store, user_store
+from gar_auth.store import Store, Token, digest, own_store, user_store
 from gar_auth_keyring import lookup
 
 __all__ = ["SECONDS", "get", "identity_for"]
@@ -53,6 +53,10 @@ def _shown(url: str) -> str:
     return f"{scheme}{found}{rest.rpartition('@')[2]}" if found else text.rpartition("@")[2]
 
 
+class _TooLate(BaseException):
+    """The time is over; nothing on the way takes it for a failure of its own."""
+
+
 def get(config: Config, store: Store, identity: Identity, account: pwd.struct_passwd) -> str:
     """A token that is valid for another minute, or at least for now.
 
@@ -67,11 +71,11 @@ def _get(config: Config, store: Store, identity: Identity, account: pwd.struct_p
     shared = config.shared_run_dir is not None
     own = user_store(config, account) if identity.per_user else own_store()
     places = [own] if identity.per_user or not shared else [store, own]
-    if token := _fresh(places, identity):
+    if token := _fresh(places, identity) or _written(config, store, identity, account):
         return token
     problem: Failure | None = None
     if shared and not identity.per_user and identity.type in _MACHINES_ONLY:
-        problem = _wait(store, identity)
+        problem = _wait(config, store, identity)
     else:
         problem = _fetch(config, own, identity)
     token = _fresh(places, identity) or _fresh(places, identity, left=0)  # old ones may do, if nothing else
@@ -85,6 +89,23 @@ def _fresh(places: t.Iterable[Store], identity: Identity, *, left: int = _LEFT_S
         token = _readable(store, identity)
         if token and token.expiry > time.time() + left:
             return token.token
+    return None
+
+
+def _written(config: Config, store: Store, identity: Identity, account: pwd.struct_passwd) -> str | None:
+    """The present token as this user's auth.toml has it, where the provider writes it there."""
+    if not config.writes or identity.per_user:
+        return None
+    from gar_auth.write import passwords
+
+    with contextlib.suppress(Failure):
+        status = store.status(identity.name)
+        if status is None or status.expiry is None or status.expiry <= time.time():
+            return None
+        for repository, value in passwords(config, account).items():
+            known = next((one for one in config.repositories if one.name == repository), None)
+            if known and known.identity == identity.name and digest(value) == status.digest:
+                return value
     return None
 
 
@@ -125,12 +146,18 @@ def _just_failed(own: Store, identity: Identity) -> Failure | None:
     return None
 
 
-def _wait(store: Store, identity: Identity) -> Failure | None:
+def _wait(config: Config, store: Store, identity: Identity) -> Failure | None:
     """Wait for the machine's own unit: it is the only one that can ask this source.
 
     There is nothing to wait for where this user may not read the token, or the unit has failed.
     """
     path = store.directory(identity.name) / "token"
+    if config.writes:
+        return Failure(
+            f"the machine's token of {identity.name} is only for those who write it into auth.toml; for"
+            " scripts set gar_auth_provider: keyring",
+            code=Exit.REFUSED,
+        )
     while not _fresh([store], identity):
         try:
             with open(path, "rb"):
@@ -149,6 +176,9 @@ def _wait(store: Store, identity: Identity) -> Failure | None:
             status = store.status(identity.name)
         if status and status.error:
             return Failure(f"{status.error}; see: gar-auth doctor", code=Exit.TEMPORARY)
+        if status and status.expiry and time.time() > status.expiry + 2 * config.interval:
+            message = f"the token of {identity.name} has expired and nobody renews it; see: gar-auth doctor"
+            return Failure(message, code=Exit.TEMPORARY)
         time.sleep(0.1)
     return None
 
@@ -158,13 +188,15 @@ def _within(seconds: float) -> t.Iterator[None]:
     """End what takes longer, wherever it is."""
 
     def late(_number: int, _frame: types.FrameType | None) -> None:
-        message = f"no token within {seconds:g} s; see: gar-auth doctor"
-        raise Failure(message, code=Exit.TEMPORARY, reason=Reason.UNREACHABLE)
+        raise _TooLate
 
     before = signal.signal(signal.SIGALRM, late)
     signal.setitimer(signal.ITIMER_REAL, seconds)
     try:
         yield
+    except _TooLate:
+        message = f"no token within {seconds:g} s; see: gar-auth doctor"
+        raise Failure(message, code=Exit.TEMPORARY, reason=Reason.UNREACHABLE) from None
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-__all__ = ["USERNAME", "Settings", "identity_of", "settings", "token"]
+__all__ = ["USERNAME", "Settings", "identity_of", "is_ours", "own_directory", "settings", "token"]
 
 #: What Artifact Registry expects beside an access token:
 #: https://cloud.google.com/artifact-registry/docs/python/authentication
@@ -30,6 +30,7 @@ USERNAME = "oauth2accesstoken"
 PLACE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "place.json")
 #: The program's deadline is a second less.
 GET_SECONDS = 10.0
+_AGAIN_SECONDS = 15.0
 _CONFIG = "/etc/gar-auth/config.json"
 _MAX_BYTES = 1024 * 1024
 _MAX_URL = 2000
@@ -40,8 +41,8 @@ _MAX_LIFETIME = 12 * 3600
 #: An https URL that means the same to everybody: no empty or relative segments, no fragment.
 _URL = re.compile(
     r"https://(?:(?P<user>[A-Za-z0-9._~-]*)(?::[^/?#@\s]*)?@)?"
-    r"(?P<host>[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?)\.?(?::(?P<port>[0-9]{1,5}))?"
-    r"(?P<path>(?:/(?!\.{1,2}(?:[/?]|\Z))(?:[A-Za-z0-9._~!$&'()*+,;=:@-]|%(?![01]|25|2[EeFf]|5[Cc])[0-9A-Fa-f]{2})+)*/?)"
+    r"(?P<host>[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?)(?::(?P<port>[0-9]{1,5}))?"
+    r"(?P<path>(?:/(?!\.{1,2}(?:[/?;]|\Z))(?:[A-Za-z0-9._~!$&'()*+,;=:@-]|%(?![01]|25|2[EeFf]|5[Cc])[0-9A-Fa-f]{2})+)*/?)"
     r"(?:\?[!-\"$-;=?-\[\]-~]*)?",
     re.ASCII,
 )
@@ -81,12 +82,15 @@ class Settings:
             place = _split(one["publish_url"])
             if place is not None:
                 host, port, path, _user = place
-                root = path[: -len("simple/")] if path.endswith("/simple/") else path
-                self.repositories.append(Repository(host, port, root, str(one["identity"])))
+                self.repositories.append(Repository(host, port, path, str(one["identity"])))
 
 
 #: What was read, by path, with the file's inode, time and size: parsed again only when it was replaced.
 _kept: dict[str, tuple[tuple[int, ...], Any]] = {}
+
+
+#: By identity, until when the program is not asked again (monotonic).
+_failed: dict[str, float] = {}
 
 
 def token(url: str, username: str | None = None) -> str | None:
@@ -100,6 +104,15 @@ def token(url: str, username: str | None = None) -> str | None:
     except Exception as error:  # whatever it is: it must not reach the client
         _warn(f"gar-auth: {type(error).__name__} while looking for a token; see: gar-auth doctor")
         return None
+
+
+def is_ours(url: str, username: str | None = None) -> bool:
+    """Whether that is a URL whose token we hand out, be there one or not."""
+    try:
+        found = settings()
+        return found is not None and identity_of(url, found, username=username) is not None
+    except Exception:  # as above; the look-up itself tells it
+        return False
 
 
 def identity_of(url: str, found: Settings, *, username: str | None = None) -> str | None:
@@ -146,26 +159,54 @@ def settings(path: str | None = None) -> Settings | None:
 
 def _from_file(found: Settings, identity: str) -> str | None:
     """The machine's fresh token, or the user's own."""
-    data = _read(f"{_directory(found, identity)}/token", dict, quiet=True)
-    if not data:
-        return None
-    value, expiry = data.get("token"), data.get("expiry")
-    left = expiry - time.time() if isinstance(expiry, int) else 0
-    if not _LEFT_SECONDS < left <= _MAX_LIFETIME + _LEFT_SECONDS:
-        return None
-    return value if isinstance(value, str) and _TOKEN.fullmatch(value) else None
+    for directory in _directories(found, identity):
+        data = _read(f"{directory}/token", dict, quiet=True) or {}
+        value, expiry = data.get("token"), data.get("expiry")
+        left = expiry - time.time() if isinstance(expiry, int) else 0
+        if not _LEFT_SECONDS < left <= _MAX_LIFETIME + _LEFT_SECONDS:
+            continue
+        if isinstance(value, str) and _TOKEN.fullmatch(value):
+            return value
+    return None
 
 
-def _directory(found: Settings, identity: str) -> str:
-    if identity in found.per_user and found.user_run_dir:
-        import pwd
+def _directories(found: Settings, identity: str) -> list[str]:
+    """Where the identity's token may lie: the machine's, and what this user fetched for want of it."""
+    import pwd
 
-        return f"{found.user_run_dir}/{pwd.getpwuid(os.geteuid()).pw_name}/{identity}"
-    if found.run_dir and identity not in found.per_user:
-        return f"{found.run_dir}/{identity}"
-    runtime = os.environ.get("XDG_RUNTIME_DIR")
-    cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-    return f"{runtime or cache}/gar-auth/{identity}"
+    account = pwd.getpwuid(os.geteuid())
+    own = f"{own_directory(account.pw_dir)}/{identity}"
+    if identity in found.per_user:
+        return [f"{found.user_run_dir}/{account.pw_name}/{identity}"] if found.user_run_dir else [own]
+    return [f"{found.run_dir}/{identity}", own] if found.run_dir else [own]
+
+
+def own_directory(home: str) -> str:
+    """Where the tokens lie that a user fetched without the machine's help.
+
+    A variable that names somebody else's directory, as after C(su) or C(sudo -E), is not this user's.
+
+    :param home: of who runs this, by the passwd database.
+    """
+    for variable in ("XDG_RUNTIME_DIR", "XDG_CACHE_HOME"):
+        named = os.environ.get(variable)
+        if named and _is_own(named):
+            return f"{named}/gar-auth"
+    named = os.environ.get("HOME")
+    return f"{named if named and _is_own(named) else home}/.cache/gar-auth"
+
+
+def _is_own(path: str) -> bool:
+    """Whether it is this user's; one that is still to be made is, where nobody else can make it."""
+    while True:
+        try:
+            return os.stat(path).st_uid == os.geteuid()
+        except FileNotFoundError:
+            path = os.path.dirname(path.rstrip("/"))
+            if path in ("", "/"):
+                return False
+        except OSError:
+            return False
 
 
 def _from_program(found: Settings, identity: str) -> str | None:
@@ -174,9 +215,12 @@ def _from_program(found: Settings, identity: str) -> str | None:
 
     names = [name for name in os.environ if name in _HANDED_ON or name.lower() in _PROXIES]
     environment = {"PATH": _PATH, "LC_ALL": "C.UTF-8", **{name: os.environ[name] for name in names}}
+    if time.monotonic() < _failed.get(identity, 0.0):
+        return None  # told a moment ago; a client asks for each of its URLs
     value, problem = ask([found.program, "get", "--identity", identity], environment, seconds=GET_SECONDS)
     if _TOKEN.fullmatch(value):
         return value
+    _failed[identity] = time.monotonic() + _AGAIN_SECONDS
     _warn(problem or f"gar-auth: no token for {identity}; see: gar-auth doctor")
     return None
 
