@@ -29,8 +29,8 @@ ENVIRONMENTS = {
     "poetry-1.8.5": ["poetry==1.8.5"],
     "poetry-2.0.1": ["poetry==2.0.1"],
     "poetry-2.3.2": ["poetry==2.3.2", GOOGLES],
-    "twine": ["twine", GOOGLES],
-    "google": ["keyring", GOOGLES],
+    "twine": ["twine"],
+    "google": ["twine", GOOGLES],
     "pip": ["pip"],
 }
 POETRIES = {
@@ -38,7 +38,7 @@ POETRIES = {
     **{name.partition("-")[2]: f"{PLACE}/{name}/bin/poetry" for name in ENVIRONMENTS if "poetry" in name},
 }
 UV = f"{PLACE}/uv/bin/uv pip install --python /usr/bin/python3"
-TWINE = f"{PLACE}/twine/bin/twine upload --non-interactive"
+TWINE = "bin/twine upload --non-interactive"
 CERTIFICATES = "/etc/ssl/certs/ca-certificates.crt"
 TIMERS = "gar-auth-fetch@default.timer gar-auth-fetch@tools.timer"
 SETTINGS = (
@@ -229,9 +229,11 @@ def test_uv_installs(machine: Machine, keyring: plays.Play, published: str) -> N
     works(machine, "dev", f"{UV} --target ~/keyring-uv {published}")
 
 
-def test_twine_uploads(machine: Machine, keyring: plays.Play) -> None:
-    make_project(machine, "~/keyring-twine", name="keyring-by-twine")
-    works(machine, "dev", f"cd ~/keyring-twine && poetry build && {TWINE} -r {NAME} dist/*")
+@pytest.mark.parametrize("environment", ["twine", "google"])
+def test_twine_uploads(machine: Machine, keyring: plays.Play, environment: str) -> None:
+    name = f"keyring-by-{environment}"
+    make_project(machine, f"~/{name}", name=name)
+    works(machine, "dev", f"cd ~/{name} && poetry build && {PLACE}/{environment}/{TWINE} -r {NAME} dist/*")
     assert "[other]" in machine.ssh("ops", "cat ~/.pypirc", check=True).stdout
 
 
@@ -306,7 +308,7 @@ def test_with_neither_the_client_says_so_itself(
             install(published),
             f"cd ~/keyring-published && poetry publish --build -r {NAME} --no-interaction",
             f"{PLACE}/poetry-2.3.2/bin/poetry -C ~/keyring-published publish -r {NAME} --no-interaction",
-            f"cd ~/keyring-published && {TWINE} -r {NAME} dist/*",
+            f"cd ~/keyring-published && {PLACE}/twine/{TWINE} -r {NAME} dist/*",
             f"rm -rf ~/keyring-again; {UV} --no-cache --target ~/keyring-again {published}",
         ):
             done = type_as(machine, "dev", command)
