@@ -52,7 +52,7 @@ VARIABLES = {
         "tools": {"type": "service_account_key", "file": f"{FILES}/key.json"},
     },
     "artifact_registry_repositories": [
-        {"name": NAME, "url": URL},
+        {"name": NAME, "url": URL, "ca_cert": "/usr/local/share/ca-certificates/lab-ca.crt"},
         {"name": "tools", "url": TOOLS, "identity": "tools"},
     ],
     "gar_auth_provider": "keyring",
