@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Fingerprints of armoured keys, compared with gpg's; and that no key in a file is overlooked."""
+"""Armoured keys taken apart, compared with what gpg says; and that no key in a file is overlooked."""
 
 from __future__ import annotations
 
@@ -13,10 +13,7 @@ from pathlib import Path
 import pytest
 from ansible.errors import AnsibleFilterError
 
-from ansible_collections.devbox.artifact_registry.plugins.filter.openpgp_fingerprints import (
-    FilterModule,
-    fingerprints,
-)
+from ansible_collections.devbox.artifact_registry.plugins.filter.openpgp_keys import FilterModule, keys, only
 
 BEGIN, END = "-----BEGIN PGP PUBLIC KEY BLOCK-----", "-----END PGP PUBLIC KEY BLOCK-----"
 KEY = f"""\
@@ -42,6 +39,10 @@ def packet(tag: int, body: bytes) -> bytes:
     return bytes([0xC0 | tag, 255]) + len(body).to_bytes(4, "big") + body
 
 
+def fingerprints(text: str) -> list[str]:
+    return [one["fingerprint"] for one in keys(text)]
+
+
 PUBLIC = packet(6, b"\x04key")
 EVIL = packet(6, b"\x04evil")
 
@@ -54,10 +55,10 @@ def gpg(tmp_path: Path) -> Iterator[Gpg]:
     directory.mkdir(mode=0o700)
     environment = {**os.environ, "GNUPGHOME": str(directory), "LC_ALL": "C"}
 
-    def run(*arguments: str) -> str:
+    def run(*arguments: str, stdin: str = "") -> str:
         command = ["gpg", "--batch", "--quiet", "--passphrase", "", "--pinentry-mode", "loopback", *arguments]
         return subprocess.run(
-            command, env=environment, check=True, capture_output=True, text=True, timeout=30
+            command, env=environment, check=True, capture_output=True, text=True, timeout=30, input=stdin
         ).stdout
 
     yield run
@@ -85,6 +86,39 @@ def test_the_same_as_gpg_says(gpg: Gpg, algorithm: str) -> None:
     assert fingerprints(together) == fingerprints(apart) == expected
     with pytest.raises(ValueError, match="something else than armoured OpenPGP public keys"):
         fingerprints(gpg("--armor", "--export-secret-keys"))
+
+
+@pytest.mark.parametrize("algorithm", ["rsa2048", "ed25519"])
+def test_only_the_chosen_keys_are_what_gpg_takes(gpg: Gpg, algorithm: str) -> None:
+    for name in ("one", "two", "three"):
+        gpg("--quick-gen-key", f"{name} <{name}@example.com>", algorithm, "sign", "never")
+    text = gpg("--armor", "--export")
+    every = fingerprints(text)
+    gpg("--yes", "--delete-secret-and-public-key", *every)
+    for chosen in ([every[1]], [every[2], every[0]], every):
+        gpg("--import", stdin=only(text, chosen))
+        listed = gpg("--check-signatures", "--with-colons")
+        assert {line.split(":")[9] for line in listed.splitlines() if line.startswith("fpr")} == set(chosen)
+        assert listed.count("sig:!:") == len(chosen)
+        gpg("--yes", "--delete-keys", *chosen)
+    assert only(text, ["0" * 40]) == ""
+    assert keys(only(text, every)) == keys(text)
+
+
+def test_when_a_key_ends(gpg: Gpg) -> None:
+    past = "--faked-system-time=20240101T000000"
+    gpg(past, "--quick-gen-key", "One <one@example.com>", "ed25519", "sign", "1m")
+    gpg(past, "--quick-gen-key", "Two <two@example.com>", "ed25519", "sign", "20y")
+    gpg("--quick-gen-key", "Three <three@example.com>", "ed25519", "sign", "never")
+    found = keys(gpg("--armor", "--export"))
+    assert [(one["expires"], one["expired"]) for one in found] == [
+        ("2024-01-31", True),
+        ("2043-12-27", False),
+        ("", False),
+    ]
+    gpg("--quick-set-expire", found[0]["fingerprint"], "0")  # the newest signature counts
+    (longer,) = keys(gpg("--armor", "--export", found[0]["fingerprint"]))
+    assert (longer["expires"], longer["expired"]) == ("", False)
 
 
 def test_every_key_of_a_block_is_listed() -> None:
@@ -147,4 +181,4 @@ def test_what_is_no_file_of_public_keys(text: str, message: str) -> None:
     with pytest.raises(ValueError, match=f"^{message}"):
         fingerprints(text)
     with pytest.raises(AnsibleFilterError, match=f"not a usable key file: {message}"):
-        FilterModule().filters()["openpgp_fingerprints"](text)  # type: ignore[operator]
+        FilterModule().filters()["openpgp_keys"](text)  # type: ignore[operator]
