@@ -6,12 +6,11 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
-import os
 import shutil
 import tempfile
 import urllib.error
 import urllib.request
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from email.utils import formatdate
 from functools import cache as remember
@@ -19,9 +18,10 @@ from pathlib import Path
 
 from lab import cache, deb
 from lab.console import step
-from lab.system import LabError, Need, install, run
+from lab.signing import NEEDS, GnuPG
+from lab.system import LabError, Need, install
 
-__all__ = ["AptRepository", "ensure", "packages_paragraph", "release_text"]
+__all__ = ["AptRepository", "ensure", "packages_paragraph", "release_text", "stand_in"]
 
 URL = "https://packages.cloud.google.com/apt"
 SUITE = "cloud-sdk"
@@ -31,11 +31,7 @@ _LAYOUT = 2
 """Part of the cache's key: count up when the repository is built in another way."""
 
 
-_NEEDS = (
-    Need(what="gpg", packages=("gpg", "gpg-agent")),
-    Need(what="gpg-agent", packages=("gpg-agent",)),
-    Need(what="zstd", packages=("zstd",)),
-)
+_NEEDS = (*NEEDS, Need(what="zstd", packages=("zstd",)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,10 +56,15 @@ def ensure() -> AptRepository:
     """Return the repository for machines, rebuilding the package where that is needed and possible."""
     if google_answers():
         return AptRepository(directory=None, fingerprints=None)
+    return stand_in()
+
+
+def stand_in() -> AptRepository:
+    """Return a repository with this host's package, whether Google answers or not."""
     package = deb.find(PACKAGE)
     if package is None:
         raise LabError(
-            f"{URL} does not answer and {PACKAGE} is not installed on this host to stand in for it: "
+            f"{PACKAGE} is not installed on this host to stand in for {URL}: "
             f"allow access to that address, or install {PACKAGE} on this host"
         )
     key = hashlib.sha256(f"{_LAYOUT}\n{package.control}".encode()).hexdigest()[:12]
@@ -130,7 +131,11 @@ def _build(package: deb.Installed, final: Path) -> None:
             indexes, suite=SUITE, architecture=package.architecture, date=formatdate(usegmt=True)
         )
         (suite / "Release").write_text(release, encoding="ascii")
-        fingerprint = _sign(suite, key_file=top / "doc/apt-key.gpg")
+        (top / "doc").mkdir()
+        with GnuPG() as gpg:
+            fingerprint = gpg.generate("Lab test key (not Google's)")
+            gpg.sign_release(suite, fingerprint)
+            (top / "doc/apt-key.gpg").write_text(gpg.export(fingerprint), encoding="ascii")
         facts = {"fingerprint": fingerprint, "package": relative, "size": (top / relative).stat().st_size}
         (scratch / "lab.json").write_text(json.dumps(facts), encoding="utf-8")
         scratch.replace(final)
@@ -162,32 +167,3 @@ def release_text(indexes: Mapping[str, bytes], *, suite: str, architecture: str,
         f" {hashlib.sha256(data).hexdigest()} {len(data)} {name}" for name, data in sorted(indexes.items())
     ]
     return "\n".join(lines) + "\n"
-
-
-def _sign(suite: Path, *, key_file: Path) -> str:
-    """Sign a suite with a key of its own, whose private half is thrown away; return its fingerprint."""
-    with tempfile.TemporaryDirectory(prefix="lab-gpg-") as home:
-        gpg = ["gpg", "--homedir", home, "--batch", "--no-tty", "--quiet", "--yes", "--digest-algo", "SHA512"]
-        try:
-            key = ["--quick-generate-key", "Lab test key (not Google's)", "rsa3072", "sign", "never"]
-            run([*gpg, "--passphrase", "", "--cert-digest-algo", "SHA512", *key])
-            _sign_files(gpg, suite)
-            key_file.parent.mkdir()
-            run([*gpg, "--armor", "--output", str(key_file), "--export"])
-            listing = run([*gpg, "--with-colons", "--list-keys"]).stdout.splitlines()
-        finally:
-            run(["gpgconf", "--homedir", home, "--kill", "all"], check=False)
-    return _fingerprint(listing)
-
-
-def _sign_files(gpg: Sequence[str], suite: Path) -> None:
-    release = str(suite / "Release")
-    run([*gpg, "--output", str(suite / "InRelease"), "--clear-sign", release])
-    run([*gpg, "--armor", "--output", str(suite / "Release.gpg"), "--detach-sign", release])
-    for path in (suite / "InRelease", suite / "Release.gpg"):
-        os.chmod(path, 0o644)
-
-
-def _fingerprint(listing: Sequence[str]) -> str:
-    """Return the first fingerprint in gpg's machine-readable listing."""
-    return next(line.split(":")[9] for line in listing if line.startswith("fpr:"))

@@ -6,15 +6,17 @@ from __future__ import annotations
 import gzip
 import io
 import os
+import re
 import shutil
 import tarfile
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from lab.system import LabError, run
 
-__all__ = ["Installed", "ar_archive", "control_archive", "find", "rebuild"]
+__all__ = ["Installed", "ar_archive", "build", "control_archive", "find", "rebuild", "renumber"]
 
 _INFO = Path("/var/lib/dpkg/info")
 _SCRIPTS = ("preinst", "postinst", "prerm", "postrm", "config")
@@ -116,3 +118,39 @@ def rebuild(package: Installed, target: Path) -> None:
             output.write(b"\n" * (size % 2))
     finally:
         data.unlink(missing_ok=True)
+
+
+def renumber(package: Installed, source: Path, target: Path, *, version: str) -> None:
+    """Write a package's file that C(rebuild) made once more, as another version with the same content."""
+    control = re.sub(r"(?m)^Version: .*$", f"Version: {version}", package.control)
+    archive = control_archive(control, info=_INFO, name=package.name)
+    with source.open("rb") as stream:
+        stream.seek(8)
+        while not (header := stream.read(60)).startswith(b"data.tar.zst"):
+            size = int(header[48:58])
+            stream.seek(size + size % 2, os.SEEK_CUR)
+        size = int(header[48:58])
+        first, second, third = ar_archive(
+            [("debian-binary", 4), ("control.tar.gz", len(archive)), ("data.tar.zst", size)]
+        )
+        with target.open("wb") as output:
+            output.write(first + b"2.0\n" + second + archive + b"\n" * (len(archive) % 2) + third)
+            shutil.copyfileobj(stream, output, 1 << 20)
+
+
+def build(target: Path, *, control: Mapping[str, str], files: Mapping[str, str]) -> str:
+    """Write a small package of one's own, and return its control file.
+
+    :param files: by absolute path, the text of each; all are executable.
+    """
+    text = "".join(f"{name}: {value}\n" for name, value in control.items())
+    with tempfile.TemporaryDirectory(prefix="lab-deb-") as scratch:
+        tree = Path(scratch)
+        tree.chmod(0o755)
+        for path, content in {"/DEBIAN/control": text, **files}.items():
+            place = tree / path.lstrip("/")
+            place.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+            place.write_text(content, encoding="utf-8")
+            place.chmod(0o644 if path.startswith("/DEBIAN/") else 0o755)
+        run(["dpkg-deb", "--root-owner-group", "--build", str(tree), str(target)])
+    return text

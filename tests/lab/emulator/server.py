@@ -151,7 +151,7 @@ async def _serve(
         sts=watch(federation_app(parts.tokens, parts.providers), "sts"),
         iam=watch(impersonation_app(parts.tokens, parts.grants), "iam"),
         index=watch(index_app(parts.tokens, parts.accounts, parts.repositories), "index"),
-        apt=watch(_apt_app(options.apt), "apt"),
+        apt=watch(_apt_app(options.apt, options.state / "mirrors"), "apt"),
     )
     https = _config(dated(google, clock), certificates)
     https.load()
@@ -211,10 +211,14 @@ def _by_host(*, token: ASGIApp, sts: ASGIApp, iam: ASGIApp, index: ASGIApp, apt:
     return google
 
 
-def _apt_app(directory: Path | None) -> ASGIApp:
-    if directory is None:
-        return PlainTextResponse("the emulator was started without --apt\n", 404)
-    return Starlette(routes=[Mount("/apt", StaticFiles(directory=directory, follow_symlink=True))])
+def _apt_app(directory: Path | None, mirrors: Path) -> ASGIApp:
+    """Google's repository, and below /mirrors what a test puts there."""
+    routes = [
+        Mount("/mirrors", StaticFiles(directory=mirrors, check_dir=False, follow_symlink=True, html=True))
+    ]
+    if directory is not None:
+        routes.append(Mount("/apt", StaticFiles(directory=directory, follow_symlink=True)))
+    return Starlette(routes=routes)
 
 
 def _watch(pid: int, stop: asyncio.Event) -> None:

@@ -85,6 +85,6 @@ def test_no_repository_is_made_where_google_answers(monkeypatch: pytest.MonkeyPa
 def test_neither_google_nor_a_package_is_one_clear_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(aptrepo, "google_answers", lambda: False)
     monkeypatch.setattr(deb, "find", lambda _name: None)
-    with pytest.raises(LabError, match="does not answer and google-cloud-cli is not installed") as caught:
+    with pytest.raises(LabError, match="google-cloud-cli is not installed on this host") as caught:
         aptrepo.ensure()
     assert "\n" not in str(caught.value)
