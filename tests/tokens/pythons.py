@@ -87,7 +87,12 @@ def install(python: str, prefix: Path, *, config: Path) -> Program:
     program = Program(prefix=prefix, config=config)
     program.command.parent.mkdir()
     program.command.write_text(
-        template.render(gar_auth_prefix=prefix, gar_auth_etc_dir=config.parent, ansible_managed="tests")
+        template.render(
+            gar_auth_prefix=prefix,
+            gar_auth_etc_dir=config.parent,
+            ansible_managed="tests",
+            __gar_auth_venv=prefix / "venv",
+        )
     )
     program.command.chmod(0o755)
     run(str(program.python), "-I", "-m", "compileall", "-q", str(prefix / "lib"))

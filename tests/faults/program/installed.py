@@ -105,6 +105,7 @@ class Gar:
             (ROLE / "templates" / "gar-auth.j2").read_text(), keep_trailing_newline=True
         )
         names = {"gar_auth_prefix": self.prefix, "gar_auth_etc_dir": self.etc, "ansible_managed": "Managed"}
+        names["__gar_auth_venv"] = venv
         self.program.write_text(template.render(names))
         self.program.chmod(0o755)
 

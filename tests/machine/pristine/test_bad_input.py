@@ -16,8 +16,8 @@ REPOSITORY = {"name": "private-repo", "project": "demo-project", "location": "eu
 SECRET = "s3cret"
 PRETEND = """\
 set -eu
-printf '%s\\n' 'NAME="Fedora Linux"' ID=fedora VERSION_ID=42 > /run/fedora-release
-mount --bind /run/fedora-release /usr/lib/os-release
+printf '%s\\n' 'NAME="Alpine Linux"' ID=alpine VERSION_ID=3.24 > /run/other-release
+mount --bind /run/other-release /usr/lib/os-release
 """
 
 
@@ -65,16 +65,21 @@ CASES = [
         name="fingerprint of another key",
         variables={"gcloud_key_fingerprints": ["0123456789ABCDEF0123456789ABCDEF01234567"]},
         says=(
-            "is not trusted; nothing was changed",
+            "has no key that is trusted and has not expired; nothing was changed",
             "found: ",
             "expected: 0123456789ABCDEF",
             "Compare it with",
         ),
     ),
 ]
-UNSUPPORTED = Case(
-    name="unsupported system",
-    says=("gcloud: found Fedora", "supported: Debian and Ubuntu on x86_64", "Leave this role out"),
+WITHOUT_PACKAGES = Case(
+    name="system without apt and dnf",
+    says=(
+        "gcloud: the version or a component cannot be used",
+        "method archive",
+        "gcloud_archive_sha256: found nothing",
+        "example: gcloud_archive_sha256",
+    ),
 )
 
 
@@ -83,11 +88,11 @@ def test_bad_input_stops_before_any_change(machine: Machine, before: Listing, ca
     stops(machine, before, case)
 
 
-def test_an_unsupported_system_stops_before_any_change(machine: Machine, before: Listing) -> None:
-    # The machine passes for a Fedora for as long as that is what its release file says.
+def test_a_system_without_apt_and_dnf_needs_an_archive(machine: Machine, before: Listing) -> None:
+    # The machine passes for an Alpine Linux for as long as that is what its release file says.
     machine.ssh("admin", "sudo sh -s", input=PRETEND, check=True)
     try:
-        stops(machine, before, UNSUPPORTED)
+        stops(machine, before, WITHOUT_PACKAGES)
     finally:
         machine.ssh("admin", "sudo umount /usr/lib/os-release", check=True)
 
