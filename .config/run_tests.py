@@ -113,8 +113,10 @@ def sandbox() -> list[Step]:
 
 
 def molecule() -> list[Step]:
-    """Every scenario below molecule/, on throwaway machines; only where the lab can boot one."""
+    """The scenarios below molecule/, on throwaway machines; only where the lab can boot one."""
     scenarios = sorted(path.parent.name for path in ROOT.glob("molecule/*/molecule.yml"))
+    if os.environ.get("FAULTS") != "full":
+        scenarios = [name for name in scenarios if name not in SLOW]
     question = [PYTHON, "-m", "lab", "support"]
     support = subprocess.run(question, cwd=ROOT, check=False, stdout=subprocess.PIPE, text=True)
     reason = support.stdout.strip().splitlines()
@@ -145,6 +147,9 @@ PARTS: dict[str, Callable[[], list[Step]]] = {
 FAILURE = re.compile(r"(FAILED|ERROR|E  ) |fatal: |\S+:\d+:\d+: |.*: error: ")
 SHOWN = 12
 ESCAPES = re.compile(r"\x1b\[[0-9;]*m")
+
+SLOW = {"installers12"}
+"""Scenarios of `make test-all` only: the same on the other Debian is part of `make test`."""
 
 SIDE_BY_SIDE = {"faults", "molecule"}
 """Parts whose steps have nothing in common and take long: as many at a time as there are processors."""
