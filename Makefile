@@ -7,7 +7,7 @@ PYTHON ?= python3
 PY := $(ROOT)/.venv/bin/python
 KEEP ?=
 LAB ?=
-PARTS := lint sanity unit oracle tokens faults sandbox molecule
+PARTS := lint sanity unit oracle tokens faults sandbox molecule uses
 
 # Nothing of the caller's Ansible takes part: its home, its collections and its configuration stay out.
 CALLER_PATH := $(PATH)
@@ -20,7 +20,7 @@ export LC_ALL := C.UTF-8
 export KEEP LAB
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all lint sanity unit oracle tokens faults sandbox molecule bench lock build clean bootstrap
+.PHONY: help demo test test-all lint sanity unit oracle tokens faults sandbox molecule uses bench lock build clean bootstrap
 
 help: ## Show these targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 18
@@ -44,6 +44,7 @@ tokens: ## Keep tokens of every identity fresh for 48 hours in scaled time, and 
 faults: ## Inject faults, attacks and races into the module poetry_config and the program gar-auth
 sandbox: ## Run the demo in a scratch directory, without a machine
 molecule: ## Run the molecule scenarios on throwaway machines
+uses: ## Prove developer VMs, runner images and fleets on throwaway machines
 
 bench: bootstrap ## Measure poetry_config, gar-auth and the keyring backend side by side with what they replace; JSON goes to .build/bench/
 	@$(PY) -m bench

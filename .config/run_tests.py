@@ -117,18 +117,34 @@ def molecule() -> list[Step]:
     scenarios = sorted(path.parent.name for path in ROOT.glob("molecule/*/molecule.yml"))
     if os.environ.get("FAULTS") != "full":
         scenarios = [name for name in scenarios if name not in SLOW]
-    question = [PYTHON, "-m", "lab", "support"]
-    support = subprocess.run(question, cwd=ROOT, check=False, stdout=subprocess.PIPE, text=True)
-    reason = support.stdout.strip().splitlines()
-    if support.returncode and reason:
-        raise NotHereError(reason[-1])
-    if support.returncode:  # a crash is no reason
-        return [Step("lab support", question)]
+    if crashed := ask_for_machines():
+        return [crashed]
     if not scenarios:
         return [Step("molecule/*/molecule.yml", ["false"])]
     # The machine belongs to molecule's process: once that is gone, `lab gc` removes it.
     run = 'MACHINE_OWNER=$$ exec molecule test --no-command-borders --scenario-name "$0"'
     return [Step(name, ["sh", "-c", run, name]) for name in scenarios]
+
+
+def uses() -> list[Step]:
+    """Developer VMs, runner images and fleets on machines, from the playbook to a package."""
+    if crashed := ask_for_machines():
+        return [crashed]
+    files = sorted(path.relative_to(ROOT) for path in ROOT.glob("tests/uses/test_*.py"))
+    return [Step(path.stem, [PYTHON, "-m", "pytest", str(path)]) for path in files]
+
+
+def ask_for_machines() -> Step | None:
+    """See whether machines can be booted here; a step to run instead where the question itself fails.
+
+    :raises NotHereError: they cannot.
+    """
+    question = [PYTHON, "-m", "lab", "support"]
+    support = subprocess.run(question, cwd=ROOT, check=False, stdout=subprocess.PIPE, text=True)
+    reason = support.stdout.strip().splitlines()
+    if support.returncode and reason:
+        raise NotHereError(reason[-1])
+    return Step("lab support", question) if support.returncode else None  # a crash is no reason
 
 
 PARTS: dict[str, Callable[[], list[Step]]] = {
@@ -140,6 +156,7 @@ PARTS: dict[str, Callable[[], list[Step]]] = {
     "faults": faults,
     "sandbox": sandbox,
     "molecule": molecule,
+    "uses": uses,
 }
 
 
@@ -151,7 +168,7 @@ ESCAPES = re.compile(r"\x1b\[[0-9;]*m")
 SLOW = {"installers12"}
 """Scenarios of `make test-all` only: the same on the other Debian is part of `make test`."""
 
-SIDE_BY_SIDE = {"faults", "molecule"}
+SIDE_BY_SIDE = {"faults", "molecule", "uses"}
 """Parts whose steps have nothing in common and take long: as many at a time as there are processors."""
 
 
@@ -238,7 +255,7 @@ def main() -> int:
     try:
         results = [run_part(part) for part in parts]
     except KeyboardInterrupt:
-        if "molecule" in parts:
+        if {"molecule", "uses"} & set(parts):
             subprocess.run([PYTHON, "-m", "lab", "gc"], cwd=ROOT, check=False)
         print("\ninterrupted", file=sys.stderr)
         return 130
