@@ -18,14 +18,16 @@ from lab import images
 from lab.machines import Machine
 from uses import plays
 
-__all__ = ["NEW", "OLD", "REPOSITORIES", "ROBOT", "USERS", "Fleet", "started"]
+__all__ = ["NEW", "NEXT", "OLD", "REPOSITORIES", "ROBOT", "USERS", "Fleet", "started"]
 
 OLD, NEW = "2.4.3", "2.5.1"
 """Poetry's versions of yesterday's release and of today's."""
 
 USERS = ("dev", "ops", "third")
 ROBOT = "robot@demo-project.iam.gserviceaccount.com"
-KEY = "/etc/devbox/robot.json"
+#: Whom a release may bring.
+NEXT = "next@demo-project.iam.gserviceaccount.com"
+KEYS = {ROBOT: "/etc/devbox/robot.json", NEXT: "/etc/devbox/next.json"}
 CERTIFICATE = "/usr/local/share/ca-certificates/lab-ca.crt"
 #: By name: project, and identity.
 REPOSITORIES = {
@@ -59,7 +61,8 @@ def release(*, poetry: str, **changes: Any) -> dict[str, Any]:
         "artifact_registry_repositories": repositories,
         "artifact_registry_identities": {
             "default": {"type": "metadata"},
-            "robot": {"type": "service_account_key", "file": KEY},
+            "robot": {"type": "service_account_key", "file": KEYS[ROBOT]},
+            "next": {"type": "service_account_key", "file": KEYS[NEXT]},
         },
         "poetry_version": poetry,
         **changes,
@@ -153,15 +156,16 @@ def started(number: int, *, place: Path) -> Iterator[Fleet]:
 
 def _start(name: str, suite: str, made: dict[str, str]) -> Machine:
     machine = Machine.start(name=name, suite=suite, image=made[suite], emulator_options=_EMULATOR)
-    give_key(machine)
+    give_keys(machine)
     machine.ssh("admin", "sudo systemctl restart 'gar-auth-fetch@*.timer'", check=True)
     return machine
 
 
-def give_key(machine: Machine) -> None:
-    """Let the machine have a key of the robot's, which its own emulator knows."""
-    key = json.dumps(machine.control.create_key(ROBOT))
-    machine.ssh("admin", f"sudo install -D -m 0600 /dev/stdin {KEY}", input=key, check=True)
+def give_keys(machine: Machine) -> None:
+    """Let the machine have keys that its own emulator knows."""
+    for account, path in KEYS.items():
+        key = json.dumps(machine.control.create_key(account))
+        machine.ssh("admin", f"sudo install -D -m 0600 /dev/stdin {path}", input=key, check=True)
 
 
 def _image(suite: str, place: Path) -> str:
@@ -173,7 +177,7 @@ def _image(suite: str, place: Path) -> str:
             "sudo cp -a /home/dev/.ssh /home/third; sudo chown -R third: /home/third/.ssh",
             check=True,
         )
-        give_key(machine)
+        give_keys(machine)
         own = place / f"golden-{suite}"
         own.mkdir()
         known = json.loads(machine.variables.read_text(encoding="utf-8"))
