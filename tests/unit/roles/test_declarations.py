@@ -23,7 +23,7 @@ SHARED = {
 }
 #: What stays on machines, and what only looks after it.
 LASTING = ("gcloud", "poetry", "poetry_repositories", "gar_auth")
-PASSING = ("rollout",)
+PASSING = ("fleet_status", "rollout")
 KINDS = {"str": str, "path": str, "int": int, "bool": bool, "list": list, "dict": dict}
 
 
