@@ -115,7 +115,7 @@ def test_registered_results_are_internal_and_inputs_are_never_set(role: str) -> 
 def test_only_known_variables_are_used(role: str) -> None:
     declared = {name for spec in entry_points(role).values() for name in spec.get("options", {})}
     for playbook in ROLES.parent.glob("playbooks/*.yml"):
-        declared |= set(re.findall(r"artifact_registry_\w+", playbook.read_text()))
+        declared |= set(re.findall(rf"(?:artifact_registry|{role})_\w+", playbook.read_text()))
     for path in sorted((ROLES / role).rglob("*")):
         if path.suffix in {".yml", ".j2"} and "meta" not in path.parts:
             text = re.sub(r"devbox\.artifact_registry\.\w+|gar_auth_keyring\.", "", path.read_text())
