@@ -22,7 +22,7 @@ while [ ! -e stop ]; do
   rm -rf .venv
   if poetry install --no-cache --no-root --no-interaction --no-ansi > last 2>&1; then echo fine >> rounds
   else { echo '{"round": "failed"}'; cat last; } >> failures; echo failed >> rounds; fi
-  sleep 2
+  sleep 10
 done
 """
 
