@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -256,6 +257,21 @@ def test_every_class_of_errors_is_in_the_guide() -> None:
     part = TROUBLE.partition("| `error_class` |")[2].partition("\n\n")[0]
     named = [name for cells in tables(part) for name in re.findall(r"`(\w+)`", cells[0])]
     assert sorted(named) == sorted(reason.value for reason in Reason)
+
+
+def test_every_state_of_a_users_token_is_in_the_guide() -> None:
+    tree = ast.parse((PROGRAM / "status.py").read_text(encoding="utf-8"))
+    deciding = [one for one in tree.body if getattr(one, "name", "") in ("_compare", "_reach")]
+    states = {
+        node.value
+        for function in deciding
+        for statement in function.body  # type: ignore[attr-defined]
+        if not isinstance(statement, ast.Expr)  # the docstring
+        for node in ast.walk(statement)
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    }
+    part = TROUBLE.partition("\n## What status says\n")[2].partition("\n## ")[0]
+    assert {cells[0].strip("`") for cells in tables(part)} - {"it says"} == states
 
 
 def test_every_exit_code_is_in_the_guide() -> None:
