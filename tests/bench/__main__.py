@@ -20,7 +20,7 @@ from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
 
-from bench import gar_auth, installers, keyring, poetry_config
+from bench import fleet, gar_auth, installers, keyring, poetry_config
 from bench.place import PLACE, POETRY_VERSION, BenchError, file_system, poetry, run
 from bench.report import Report
 from lab.console import exit_on_signals, fail, uninterrupted
@@ -76,11 +76,20 @@ def of_installers(scratch: Path, repetitions: int) -> Report:
     return report
 
 
+def of_fleet(scratch: Path, repetitions: int) -> Report:
+    """Measure rollouts that change nothing, on a fleet of machines."""
+    versions = {"poetry": POETRY_VERSION, "ansible-core": metadata.version("ansible-core")}
+    report = Report(machine={**versions, **machine(repetitions)})
+    fleet.measure(report, scratch=scratch, repetitions=repetitions)
+    return report
+
+
 BENCHES: dict[str, Callable[[Path, int], Report]] = {
     "poetry_config": of_poetry_config,
     "gar_auth": of_gar_auth,
     "keyring": of_keyring,
     "installers": of_installers,
+    "fleet": of_fleet,
 }
 
 

@@ -17,7 +17,7 @@ from bench.report import Goal, Report, Row
 from lab.console import step
 from lab.machines import Machine
 
-__all__ = ["measure"]
+__all__ = ["USUAL", "measure", "public"]
 
 LOCK = CHECKOUT / "roles" / "poetry" / "files" / f"poetry-{POETRY_VERSION}.txt"
 CERTIFICATES = "/etc/ssl/certs/ca-certificates.crt"
@@ -129,9 +129,9 @@ class Bed:
 
 def measure(report: Report, *, scratch: Path, repetitions: int) -> None:
     """Measure everything and add it to the report."""
-    public = _public()
+    shared = public()
     with Machine.start(name="bench-installers", suite="debian12") as machine:
-        bed = Bed(machine=machine, scratch=scratch, public=public)
+        bed = Bed(machine=machine, scratch=scratch, public=shared)
         bed.root("apt-get -qq update; apt-get -qqy install curl gnupg python3-venv")
         bed.root(f"cat > /root/lock.txt <<'LOCK'\n{LOCK.read_text(encoding='utf-8')}LOCK\n")
         cold: tuple[list[float], list[float]] = ([], [])
@@ -177,7 +177,7 @@ def _unchanged(converge: Callable[[], tuple[float, str]]) -> float:
     return seconds
 
 
-def _public() -> Path:
+def public() -> Path:
     """Return where the collection google.cloud lies, from the package ansible; downloaded once."""
     place = PLACE / "public"
     if not (place / "ansible_collections/google/cloud/roles/gcloud").is_dir():

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from statistics import median
 from typing import Any
 
-__all__ = ["Goal", "Growth", "NotRun", "Point", "Report", "Row"]
+__all__ = ["Goal", "Growth", "NotRun", "Point", "Report", "Row", "Table", "duration", "spread"]
 
 _GAINS = ("faster", "less")
 _UNITS = {"seconds": "s", "MB": "MB", "requests": "requests"}
@@ -129,6 +129,27 @@ class Growth:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Table:
+    """Figures without a goal.
+
+    :ivar lines: a sequence of cells each; C(notes) say how they come about.
+    """
+
+    title: str
+    heads: Sequence[str]
+    lines: Sequence[Sequence[str]]
+    notes: Sequence[str] = ()
+
+    def as_json(self) -> dict[str, Any]:
+        """All of it."""
+        return {
+            "title": self.title,
+            "lines": [dict(zip(self.heads, line, strict=True)) for line in self.lines],
+            "notes": list(self.notes),
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
 class NotRun:
     """A part that this machine cannot run, and why."""
 
@@ -143,6 +164,7 @@ class Report:
     machine: dict[str, Any]
     rows: list[Row] = field(default_factory=list)
     growth: list[Growth] = field(default_factory=list)
+    tables: list[Table] = field(default_factory=list)
     not_run: list[NotRun] = field(default_factory=list)
 
     def text(self) -> str:
@@ -152,6 +174,8 @@ class Report:
         for growth in self.growth:
             heads = [growth.what, "first run", "for each", "unchanged", "for each"]
             parts.append(f"{growth.title}\n{table(heads, growth.cells())}")
+        for figures in self.tables:
+            parts.append("\n".join([figures.title, table(figures.heads, figures.lines), *figures.notes]))
         parts += [f"not run: {part.work}: {part.reason}" for part in self.not_run]
         return "\n\n".join(parts)
 
@@ -161,6 +185,7 @@ class Report:
             "machine": self.machine,
             "rows": [row.as_json() for row in self.rows],
             "growth": [growth.as_json() for growth in self.growth],
+            "tables": [figures.as_json() for figures in self.tables],
             "not_run": [{"work": part.work, "reason": part.reason} for part in self.not_run],
         }
 

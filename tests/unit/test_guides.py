@@ -24,21 +24,14 @@ PROGRAM = ROOT / "roles" / "gar_auth" / "files" / "gar_auth"
 
 #: Guides, playbooks, variables and modules that are named already and still to come.
 AWAITED = frozenset({
-    "docs/ci_image.md", "docs/devbox.md", "docs/fleet.md", "docs/pull.md", "docs/status.md",
-    "playbooks/ci_image.yml", "playbooks/status.yml", "playbooks/teardown.yml",
+    "docs/ci_image.md", "docs/devbox.md", "docs/pull.md",
+    "playbooks/ci_image.yml", "playbooks/teardown.yml",
     "artifact_registry_search_ignore", "artifact_registry_teardown_users", "credential_search",
-    "fleet_status_directory", "gar_auth_start",
+    "gar_auth_start",
 })  # fmt: skip
 
 
 # What can be typed
-
-
-@pytest.mark.parametrize("guide", GUIDES, ids=lambda path: str(path.name))
-def test_a_guide_begins_with_whom_it_is_for(guide: Path) -> None:
-    title, paragraph = guide.read_text(encoding="utf-8").split("\n\n")[:2]
-    assert re.match(r"# \S", title)
-    assert re.match(r"[A-Z]", paragraph), "a paragraph, not a heading or a table"
 
 
 @pytest.mark.parametrize("path", [ROOT / "README.md", *GUIDES], ids=lambda path: str(path.name))

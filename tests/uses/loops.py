@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from contextlib import contextmanager
+from dataclasses import dataclass
 
 from lab.machines import Machine
 
@@ -34,7 +34,6 @@ class Loop:
     machine: str
     rounds: int = 0
     failures: str = ""
-    log: list[str] = field(default_factory=list)
 
 
 def publish(machine: Machine, *, user: str = "dev", package: str = PACKAGE, version: str = "0.1.0") -> None:
@@ -57,7 +56,8 @@ set -eu
 rm -rf looping
 mkdir looping
 cd looping
-cat > pyproject.toml <<'END'
+version=$(python3 -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+cat > pyproject.toml <<END
 [tool.poetry]
 name = "looping"
 version = "0"
@@ -65,7 +65,7 @@ description = ""
 authors = []
 package-mode = false
 [tool.poetry.dependencies]
-python = ">=3.11"
+python = ">=$version"
 {PACKAGE} = {{version = "*", source = "private-repo"}}
 [[tool.poetry.source]]
 name = "private-repo"
@@ -85,36 +85,28 @@ def installing(machines: Iterable[Machine], *, user: str = "dev") -> Iterator[li
 
     :returns: what the loops saw, filled when the block has ended.
     """
-    loops: list[Loop] = []
-    with ExitStack() as stack:
-        running = []
-        for machine in machines:
-            _prepare(machine, user=user)
-            command = machine.ssh_command(user, "-o", "BatchMode=yes")
-            process = stack.enter_context(
-                subprocess.Popen(
-                    [*command, "--", "bash -s"],
-                    stdin=subprocess.PIPE,
-                    stdout=subprocess.DEVNULL,
-                    stderr=subprocess.DEVNULL,
-                    text=True,
-                )
-            )
-            assert process.stdin is not None
-            process.stdin.write(_LOOP)
-            process.stdin.close()
-            loop = Loop(machine=machine.name)
-            loops.append(loop)
-            running.append((machine, process, loop))
-        try:
-            yield loops
-        finally:
-            for machine, _process, _loop in running:
-                machine.ssh(user, "touch ~/looping/stop")
-            for machine, process, loop in running:
-                process.wait(timeout=120)
-                said = machine.ssh(
-                    user, "cat ~/looping/rounds; echo; cat ~/looping/failures 2>/dev/null"
-                ).stdout
-                rounds, _empty, loop.failures = said.partition("\n\n")
-                loop.rounds = len(rounds.split())
+    machines = list(machines)
+    for machine in machines:
+        _prepare(machine, user=user)
+    running = [(machine, _start(machine, user=user), Loop(machine=machine.name)) for machine in machines]
+    try:
+        yield [loop for _machine, _process, loop in running]
+    finally:
+        for machine, _process, _loop in running:
+            machine.ssh(user, "touch ~/looping/stop")
+        for machine, process, loop in running:
+            process.wait(timeout=120)
+            said = machine.ssh(user, "cat ~/looping/rounds; echo; cat ~/looping/failures 2>/dev/null").stdout
+            rounds, _empty, loop.failures = said.partition("\n\n")
+            loop.rounds = len(rounds.split())
+
+
+def _start(machine: Machine, *, user: str) -> subprocess.Popen[str]:
+    command = [*machine.ssh_command(user, "-o", "BatchMode=yes"), "--", "bash -s"]
+    process = subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, text=True
+    )
+    assert process.stdin is not None
+    process.stdin.write(_LOOP)
+    process.stdin.close()
+    return process

@@ -19,7 +19,7 @@ from unit.gar_auth.program import CANARY
 from gar_auth import __main__ as cli
 from gar_auth._as_user import run_as
 from gar_auth.config import account_of
-from gar_auth.doctor import _examine
+from gar_auth.doctor import examine
 from gar_auth.doctor_report import Level, as_dict, as_text, worst
 from lab.emulator.launch import Emulator
 from lab.emulator.records import DEFAULT_ACCOUNT
@@ -128,13 +128,13 @@ def seen_by(other: pwd.struct_passwd, walk: Walk) -> list[dict[str, Any]]:
     for path in (walk.top / "run", walk.top / "run" / "default"):
         path.chmod(0o755)  # as the units' RuntimeDirectory is
 
-    def examine() -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = as_dict(_examine(config, store, other, project=None), user="x")[
+    def walk_as_other() -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = as_dict(examine(config, store, other, project=None), user="x")[
             "findings"
         ]
         return found
 
-    answer: list[dict[str, Any]] = run_as(other, examine)
+    answer: list[dict[str, Any]] = run_as(other, walk_as_other)
     return answer
 
 
@@ -161,7 +161,7 @@ def test_a_damaged_status_is_one_finding_and_the_rest_is_walked(walk: Walk) -> N
     config, store = walk.prepare()
     path = walk.top / "run" / "default" / "status.json"
     path.write_text("{")
-    findings = _examine(config, store, account_of("dev"), project=walk.top / "project")
+    findings = examine(config, store, account_of("dev"), project=walk.top / "project")
     (told,) = [one for one in findings if one.level is Level.PROBLEM]
     assert (worst(findings), told.check) == (65, "identity")
     assert told.found.startswith(f"{path} is damaged")
@@ -182,7 +182,7 @@ def test_an_auth_toml_that_cannot_be_used(
 ) -> None:
     config, store = walk.prepare()
     spoil(walk.home / ".config" / "pypoetry" / "auth.toml")
-    findings = _examine(config, store, account_of("dev"), project=walk.top / "project")
+    findings = examine(config, store, account_of("dev"), project=walk.top / "project")
     (told,) = [one for one in findings if one.level is Level.PROBLEM]
     assert (int(worst(findings)), told.check) == (code, "poetry")
     assert found in told.found
@@ -195,10 +195,10 @@ def test_a_project_that_is_no_toml_and_one_that_is_not_there(walk: Walk) -> None
     config, store = walk.prepare()
     project = walk.top / "project" / "pyproject.toml"
     project.write_text("[")
-    findings = _examine(config, store, account_of("dev"), project=project.parent)
+    findings = examine(config, store, account_of("dev"), project=project.parent)
     assert [(one.check, one.code) for one in findings if one.level is Level.PROBLEM] == [("project", 65)]
     project.unlink()
-    findings = _examine(config, store, account_of("dev"), project=project.parent)
+    findings = examine(config, store, account_of("dev"), project=project.parent)
     assert worst(findings) == 0
     assert findings[-1].found.endswith("have no pyproject.toml; name a project with --project DIR")
 

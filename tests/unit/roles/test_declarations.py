@@ -21,6 +21,9 @@ SHARED = {
     "artifact_registry_repositories",
     "artifact_registry_identities",
 }
+#: What stays on machines, and what only looks after it.
+LASTING = ("gcloud", "poetry", "poetry_repositories", "gar_auth")
+PASSING = ("fleet_status", "rollout")
 KINDS = {"str": str, "path": str, "int": int, "bool": bool, "list": list, "dict": dict}
 
 
@@ -39,7 +42,7 @@ def options(role: str) -> dict[str, Any]:
 
 
 def test_there_are_the_roles_of_the_design() -> None:
-    assert set(NAMES) == {"gcloud", "poetry", "poetry_repositories", "gar_auth"}
+    assert {*LASTING, *PASSING} == set(NAMES)
 
 
 def defaults(role: str) -> dict[str, Any]:
@@ -73,7 +76,7 @@ def test_defaults_have_the_specified_types(role: str) -> None:
             assert value in option.get("choices", [value]), name
 
 
-@pytest.mark.parametrize("role", NAMES)
+@pytest.mark.parametrize("role", LASTING)
 def test_every_role_can_be_taken_back(role: str) -> None:
     state = options(role)[f"{role}_state"]
     assert state["choices"] == ["present", "absent"]
@@ -104,14 +107,15 @@ def tasks(role: str) -> Iterator[dict[str, Any]]:
 def test_registered_results_are_internal_and_inputs_are_never_set(role: str) -> None:
     for task in tasks(role):
         assert task.get("register", f"__{role}_x").startswith(f"__{role}_"), task["name"]
-        assert "ansible.builtin.set_fact" not in task, task["name"]
+        facts = task.get("ansible.builtin.set_fact", {})
+        assert [name for name in facts if not name.startswith(f"__{role}")] == [], task["name"]
 
 
 @pytest.mark.parametrize("role", NAMES)
 def test_only_known_variables_are_used(role: str) -> None:
     declared = {name for spec in entry_points(role).values() for name in spec.get("options", {})}
     for playbook in ROLES.parent.glob("playbooks/*.yml"):
-        declared |= set(re.findall(r"artifact_registry_\w+", playbook.read_text()))
+        declared |= set(re.findall(rf"(?:artifact_registry|{role})_\w+", playbook.read_text()))
     for path in sorted((ROLES / role).rglob("*")):
         if path.suffix in {".yml", ".j2"} and "meta" not in path.parts:
             text = re.sub(r"devbox\.artifact_registry\.\w+|gar_auth_keyring\.", "", path.read_text())

@@ -24,7 +24,7 @@ class Machine:
     def __init__(self, top: Path) -> None:
         self.top = top
         self.said = top / "said"
-        self.places = {
+        self.places: dict[str, Any] = {
             "state": str(top / "var/rollout"),
             "prefix": str(top / "opt/gar-auth"),
             "program": str(top / "opt/gar-auth/bin/gar-auth"),

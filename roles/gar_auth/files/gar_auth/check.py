@@ -8,14 +8,15 @@ A user who has not logged in yet is told what to run, and nothing is wrong with 
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import importlib
 import json
 import os
 import pwd
 import re
 import shutil
 import subprocess
-import sys
 import tempfile
 import typing as t
 from dataclasses import dataclass, field
@@ -23,6 +24,7 @@ from pathlib import Path
 
 from gar_auth._as_user import WorkFailed, run_all
 from gar_auth.config import Config, account_of
+from gar_auth.doctor import examine
 from gar_auth.doctor_report import Finding, Level, as_text, good, note, problem, worst
 from gar_auth.errors import Exit, Failure
 from gar_auth.status import inspect
@@ -33,7 +35,7 @@ __all__ = ["run"]
 #: Read by PAM for each session: pam_env(8).
 SESSION = "/etc/environment"
 PATH = "/usr/local/bin:/usr/bin:/bin"
-#: Of the walk, and of the dry publish.
+#: Of the dry publish; the walk has deadlines of its own.
 SECONDS = 60.0
 #: Poetry takes some 100 MB.
 AT_ONCE = 4
@@ -48,14 +50,6 @@ authors = []
 [build-system]
 requires = ["poetry-core"]
 build-backend = "poetry.core.masonry.api"
-"""
-
-
-_AGAIN = """\
-import sys
-sys.path.insert(0, sys.argv.pop(1))
-from gar_auth.__main__ import main
-sys.exit(main())
 """
 
 
@@ -78,7 +72,6 @@ def run(
     store: Store,
     users: t.Sequence[str],
     *,
-    config_file: str,
     poetry: str | None,
     as_json: bool,
 ) -> int:
@@ -96,7 +89,7 @@ def run(
         if os.geteuid() not in (0, account.pw_uid):
             message = f"only root can look at {account.pw_name}; run it with sudo"
             raise Failure(message, code=Exit.REFUSED)
-    found = _check(config, store, accounts, program=_program(config_file), poetry=poetry)
+    found = _check(config, store, accounts, poetry=poetry)
     code = worst([one for checked in found.values() for one in checked.findings])
     if as_json:
         users_found = {user: checked.as_dict() for user, checked in found.items()}
@@ -113,17 +106,11 @@ def _seen(config: Config) -> t.Sequence[str]:
     return [account_of(None).pw_name]
 
 
-def _program(config_file: str) -> list[str]:
-    """The command that runs this program once more, as somebody else too."""
-    return [sys.executable, "-I", "-c", _AGAIN, str(Path(__file__).parent.parent), "--config", config_file]
-
-
 def _check(
     config: Config,
     store: Store,
     accounts: t.Sequence[pwd.struct_passwd],
     *,
-    program: t.Sequence[str],
     poetry: str | None,
 ) -> dict[str, Checked]:
     waiting: dict[str, list[Finding]] = {}
@@ -132,13 +119,17 @@ def _check(
         waiting.setdefault(user, []).append(note("login", text))
     asked = [account for account in accounts if account.pw_name not in waiting]
     repository = config.repositories[0].name if config.repositories else None
-    work = functools.partial(_look, program=program, poetry=poetry, repository=repository)
-    jobs = [(account, functools.partial(work, account)) for account in asked]
+    jobs = [
+        (account, functools.partial(_look, config, store, account, poetry=poetry, repository=repository))
+        for account in asked
+    ]
+    with contextlib.suppress(ImportError):  # the walk says so
+        importlib.import_module("requests")  # once, before there are many processes
     answers = run_all(jobs, seconds=3 * SECONDS, at_once=AT_ONCE)
     found = {user: Checked("waiting", hints) for user, hints in waiting.items()}
     for account, answer in zip(asked, answers):
         if isinstance(answer, WorkFailed):
-            findings = [_unknown("check", str(answer))]
+            findings = [_unknown(str(answer))]
         else:
             findings = [
                 Finding(**{**one, "level": Level(one["level"]), "code": Exit(one["code"])}) for one in answer
@@ -149,14 +140,16 @@ def _check(
 
 
 def _look(
-    account: pwd.struct_passwd, *, program: t.Sequence[str], poetry: str | None, repository: str | None
+    config: Config, store: Store, account: pwd.struct_passwd, *, poetry: str | None, repository: str | None
 ) -> list[dict[str, t.Any]]:
-    """What the user sees; runs as that user."""
+    """What the user sees; runs as that user, in a process of its own."""
     environment = session(account)
-    findings: list[dict[str, t.Any]] = _doctor(program, environment)
+    os.environ.clear()
+    os.environ.update(environment)
+    findings = examine(config, store, account, project=None)
     if repository:
-        findings.append(_plain(_publish(poetry, repository, environment)))
-    return findings
+        findings.append(_publish(poetry, repository, environment))
+    return [_plain(one) for one in findings]
 
 
 def session(account: pwd.struct_passwd, *, file: str = SESSION) -> dict[str, str]:
@@ -173,15 +166,6 @@ def session(account: pwd.struct_passwd, *, file: str = SESSION) -> dict[str, str
             quoted = len(value) > 1 and value[0] == value[-1] and value[0] in "\"'"
             found[parts[1]] = value[1:-1] if quoted else value
     return {**found, **own}
-
-
-def _doctor(program: t.Sequence[str], environment: t.Mapping[str, str]) -> list[dict[str, t.Any]]:
-    done = _run([*program, "doctor", "--json"], environment, directory="/")
-    try:
-        return list(json.loads(done.stdout)["findings"])
-    except (ValueError, KeyError, TypeError):
-        words = (done.stderr.strip() or "no message").splitlines()[-1]
-        return [_plain(_unknown("doctor", f"gar-auth doctor ended with code {done.returncode}: {words}"))]
 
 
 def _publish(poetry: str | None, repository: str, environment: t.Mapping[str, str]) -> Finding:
@@ -234,12 +218,12 @@ def _run(
         return subprocess.CompletedProcess(command, 126, "", f"{command[0]}: {error.strerror}")
 
 
-def _unknown(check: str, found: str) -> Finding:
+def _unknown(found: str) -> Finding:
     return problem(
-        check,
+        "check",
         found,
         cause="a part of the program or of the machine does not work",
-        cure="run `sudo gar-auth doctor`, or the playbook again",
+        cure="run `gar-auth doctor` as this user, or the playbook again",
         code=Exit.TEMPORARY,
     )
 

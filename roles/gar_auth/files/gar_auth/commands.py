@@ -280,14 +280,7 @@ def _doctor(config: Config, store: Store, options: argparse.Namespace) -> int:
 def _check(config: Config, store: Store, options: argparse.Namespace) -> int:
     from gar_auth.check import run as look
 
-    return look(
-        config,
-        store,
-        options.users,
-        config_file=options.config_file,
-        poetry=options.poetry,
-        as_json=options.json,
-    )
+    return look(config, store, options.users, poetry=options.poetry, as_json=options.json)
 
 
 def _metrics(config: Config, store: Store, options: argparse.Namespace) -> int:

@@ -36,7 +36,7 @@ from gar_auth.errors import Failure
 from gar_auth.status import Entry
 from gar_auth.store import Status, Store, digest, user_store
 
-__all__ = ["run"]
+__all__ = ["examine", "run"]
 
 
 @dataclass
@@ -76,7 +76,7 @@ def run(config: Config, store: Store, options: argparse.Namespace) -> int:
     :param options: C(json) (bool) and C(project) (directory or None: the working directory).
     """
     account = account_of(None)
-    findings = _examine(config, store, account, project=options.project)
+    findings = examine(config, store, account, project=options.project)
     if options.json:
         print(json.dumps(as_dict(findings, user=account.pw_name), indent=2))
     else:
@@ -84,9 +84,13 @@ def run(config: Config, store: Store, options: argparse.Namespace) -> int:
     return int(worst(findings))
 
 
-def _examine(
+def examine(
     config: Config, store: Store, account: pwd.struct_passwd, *, project: Path | None
 ) -> list[Finding]:
+    """Walk, as who runs this process.
+
+    :param project: its directory; None: the working directory, or one above.
+    """
     visit = _Visit(config, account, account.pw_name in config.users, time.time())
     visit.findings.append(_declared(config))
     _machine(visit)

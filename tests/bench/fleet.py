@@ -1,0 +1,187 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Roll out to 1, 4 and 12 machines where nothing is to change, beside pings and beside the usual way."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from bench import installers
+from bench.place import CHECKOUT, BenchError, run
+from bench.report import Goal, Report, Row, Table, duration, spread
+from lab.console import step
+from uses import fleet, plays
+from uses.fleet import Fleet
+
+__all__ = ["measure"]
+
+SIZES = (1, 4, 12)
+FORKS = 12
+#: What people write: a job for each user that puts a token into auth.toml before the last one is dead.
+POETRY = "/usr/local/bin/poetry"
+CRON = (
+    "t=$(gcloud auth print-access-token) && "
+    "for r in {names}; do poetry config http-basic.$r oauth2accesstoken $t; done"
+)
+_COUNTS = re.compile(r" ok=(\d+) +changed=(\d+)")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bed:
+    """A fleet, and how plays run against a part of it."""
+
+    fleet: Fleet
+    scratch: Path
+    public: Path
+
+    def inventory(self, size: int) -> Path:
+        """Write the inventory of the first machines."""
+        return plays.inventory(self.scratch / f"{size}.json", self.fleet.machines[:size])
+
+    def play(self, playbook: str, size: int, **variables: Any) -> tuple[float, str]:
+        """Run a playbook and return the seconds of the whole command, and what it printed."""
+        command = [sys.executable, "-m", "ansible", "playbook", "-i", str(self.inventory(size)), playbook]
+        command += ["--extra-vars", json.dumps({**self.fleet.known, **variables})]
+        environment = {
+            "ANSIBLE_CONFIG": str(CHECKOUT / ".config" / "ansible.cfg"),
+            "ANSIBLE_HOME": str(self.scratch / "ansible"),
+            "ANSIBLE_COLLECTIONS_PATH": f"{CHECKOUT / '.ansible' / 'collections'}:{self.public}",
+            "ANSIBLE_PIPELINING": "1",
+            "ANSIBLE_FORKS": str(FORKS),
+            "ANSIBLE_NOCOLOR": "1",
+        }
+        began = time.monotonic()
+        output = run(command, variables=environment, timeout=3600)
+        return time.monotonic() - began, output
+
+    def tasks(self, tasks: Sequence[dict[str, Any]], size: int, *, facts: bool) -> tuple[float, str]:
+        """Run tasks as root on all of them at once."""
+        path = self.scratch / "play.json"
+        play = {"hosts": "all", "become": True, "gather_facts": facts, "tasks": list(tasks)}
+        path.write_text(json.dumps([play]), encoding="utf-8")
+        return self.play(str(path), size)
+
+    def ours(self, size: int) -> tuple[float, str]:
+        """Roll out: the canary, then all the rest."""
+        return self.play(
+            "devbox.artifact_registry.fleet",
+            size,
+            rollout_report=str(self.scratch / "rollout.json"),
+            rollout_batches=["100%"],
+        )
+
+    def pings(self, number: int, size: int) -> tuple[float, str]:
+        """Run that many pings."""
+        ping = {"name": "Ping", "ansible.builtin.ping": {}}
+        return self.tasks([ping] * number, size, facts=False)
+
+    def usual(self, size: int) -> tuple[float, str]:
+        """Converge in the usual way."""
+        return self.tasks([*installers.USUAL, *_usual_configuration()], size, facts=True)
+
+
+def _usual_configuration() -> list[dict[str, Any]]:
+    urls = {
+        name: f"https://europe-west1-python.pkg.dev/{project}/{name}/"
+        for name, (project, _identity) in fleet.REPOSITORIES.items()
+    }
+    found: list[dict[str, Any]] = []
+    for user in fleet.USERS:
+        as_user = {"become": True, "become_user": user, "changed_when": False}
+        for name, url in urls.items():
+            command = {"argv": [POETRY, "config", f"repositories.{name}", url]}
+            found.append({"name": f"{user}: {name}", "ansible.builtin.command": command, **as_user})
+        job = {"name": "token", "minute": "*/30", "user": user, "job": CRON.format(names=" ".join(urls))}
+        found.append({"name": f"{user}: token", "ansible.builtin.cron": job})
+    return found
+
+
+def measure(report: Report, *, scratch: Path, repetitions: int) -> None:
+    """Measure everything and add it to the report."""
+    public = installers.public()
+    with fleet.started(max(SIZES), place=scratch) as machines:
+        bed = Bed(fleet=machines, scratch=scratch, public=public)
+        ours: dict[int, list[float]] = {}
+        pings: dict[int, list[float]] = {}
+        tasks: dict[int, int] = {}
+        for size in SIZES:
+            with step(f"Roll out to {size}, and ping as often, {repetitions} times each"):
+                tasks[size] = _tasks(bed.ours(size)[1])
+                ours[size], pings[size] = [], []
+                for _round in range(repetitions):
+                    ours[size].append(_unchanged(lambda size=size: bed.ours(size)))  # type: ignore[misc]
+                    pings[size].append(bed.pings(tasks[size], size)[0])
+        with step("Take it back, and install in the usual way"):
+            bed.play("devbox.artifact_registry.teardown", max(SIZES))
+            bed.tasks([{"name": "cron", "ansible.builtin.apt": {"name": "cron"}}], max(SIZES), facts=False)
+            bed.usual(max(SIZES))
+        usual: dict[int, list[float]] = {}
+        for size in SIZES:
+            with step(f"The usual way on {size}, {repetitions} times"):
+                usual[size] = [
+                    _unchanged(lambda size=size: bed.usual(size))  # type: ignore[misc]
+                    for _round in range(repetitions)
+                ]
+    for size in SIZES:
+        report.rows.append(
+            Row(
+                work=f"no-op rollout to {size} host{'s' * (size > 1)}",
+                ours=ours[size],
+                against="google.cloud.gcloud, pipx, poetry config, cron",
+                other=usual[size],
+                goal=Goal(figure="faster", limit=5),
+            )
+        )
+    report.tables += [_beside_pings(ours, pings, tasks), _projection(ours)]
+
+
+def _beside_pings(
+    ours: dict[int, list[float]], pings: dict[int, list[float]], tasks: dict[int, int]
+) -> Table:
+    lines = [
+        [
+            *(str(size), spread(ours[size]), duration(median(ours[size]) / size), str(tasks[size])),
+            *(spread(pings[size]), f"{median(ours[size]) / median(pings[size]):.2f}"),
+        ]
+        for size in SIZES
+    ]
+    heads = ["hosts", "no-op rollout", "for each host", "tasks per host", "as many pings", "ratio"]
+    return Table(title=f"No-op rollout, {FORKS} forks, canary of one", heads=heads, lines=lines)
+
+
+def _projection(ours: dict[int, list[float]]) -> Table:
+    """From the least and the greatest size: what a run costs whatever its size, and what each host adds."""
+    small, large = SIZES[0], SIZES[-1]
+    each = (median(ours[large]) - median(ours[small])) / (large - small)
+    start = median(ours[small]) - small * each
+    lines = [
+        [f"{size:,}", duration(start + size * each), f"{(start + size * each) / 3600:.2f} h"]
+        for size in (1_000, 10_000)
+    ]
+    first, last = median(ours[small]), median(ours[large])
+    added = f"each host adds ({last:.1f} s - {first:.1f} s) / ({large} - {small}) = {each:.2f} s"
+    fixed = f"each run costs {first:.1f} s - {small} x {each:.2f} s = {start:.1f} s besides"
+    shared = "controller and hosts share the processors here, so with hosts of their own a fleet takes less"
+    notes = [added, fixed, shared]
+    return Table(
+        title="Projection, one controller", heads=["hosts", "seconds", "hours"], lines=lines, notes=notes
+    )
+
+
+def _tasks(output: str) -> int:
+    """How many tasks ran on the host with the most."""
+    return max(int(found[1]) for found in _COUNTS.finditer(output))
+
+
+def _unchanged(converge: Callable[[], tuple[float, str]]) -> float:
+    seconds, output = converge()
+    if any(int(found[2]) for found in _COUNTS.finditer(output)):
+        raise BenchError(f"a second run changed something:\n{output[-2000:]}")
+    return seconds
