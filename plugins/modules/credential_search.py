@@ -1,4 +1,7 @@
+#!/usr/bin/python
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
+
 from __future__ import annotations
 
 DOCUMENTATION = r"""
@@ -19,7 +22,7 @@ description:
     could log in without them; remove them after the last login, so that each machine makes its own.
   - Does not look into what is compressed or encrypted, such as archives, and knows no secrets of other
     kinds, such as the hashes of passwords.
-author: devbox.artifact_registry contributors
+author: devbox.artifact_registry contributors (@devbox)
 options:
   paths:
     description:
