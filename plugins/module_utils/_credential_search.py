@@ -150,7 +150,7 @@ class _Search:
                 os.close(descriptor)
         else:
             self._file(None, path, path)
-        public = unchanged(self._base, {finding.path for finding in self.result.found})
+        public = unchanged(_system(path), {finding.path for finding in self.result.found})
         self.result.found = [finding for finding in self.result.found if finding.path not in public]
 
     def _directory(self, descriptor: int, path: str) -> None:
@@ -224,6 +224,13 @@ def _has_rows(descriptor: int, table: str) -> bool:
             return database.execute(f"SELECT 1 FROM {table} LIMIT 1").fetchone() is not None  # noqa: S608 - ours
     except sqlite3.Error:
         return False
+
+
+def _system(path: str) -> str:
+    """Return the root directory of the system with dpkg that a path belongs to, empty for C(/)."""
+    while path not in ("", "/") and not os.path.isdir(f"{path}/var/lib/dpkg/info"):
+        path = os.path.dirname(path)
+    return path.rstrip("/")
 
 
 def unchanged(base: str, paths: t.Collection[str]) -> set[str]:

@@ -255,6 +255,7 @@ def test_what_a_package_brought_is_public_until_it_is_changed(tmp_path: Path) ->
     digest = hashlib.md5(PEM.encode()).hexdigest()  # noqa: S324
     (info / "p.md5sums").write_text(f"{digest}  lib/p/test.py\n{digest}  usr/lib/p/changed\n")
     assert found(tmp_path) == {"usr/lib/p/changed": "private_key", "usr/lib/p/own": "private_key"}
+    assert found(tmp_path / "usr/lib/p") == {"changed": "private_key", "own": "private_key"}
 
 
 @pytest.mark.parametrize(("rows", "expected"), [(0, {}), (1, {"credentials.db": "gcloud_login"})])
