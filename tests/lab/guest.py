@@ -19,6 +19,7 @@ __all__ = [
     "Keys",
     "extra_authorities",
     "host_names",
+    "keys",
     "make_keys",
     "seed",
     "trust_script",
@@ -66,12 +67,17 @@ class Keys:
         return self.host.with_suffix(".pub").read_text(encoding="ascii")
 
 
+def keys(directory: Path) -> Keys:
+    """Return the keys of the machine whose state lies in a directory."""
+    return Keys(client=directory / "id_ed25519", host=directory / "host_ed25519")
+
+
 def make_keys(directory: Path) -> Keys:
     """Generate both keys in a directory."""
-    keys = Keys(client=directory / "id_ed25519", host=directory / "host_ed25519")
-    for path in (keys.client, keys.host):
+    made = keys(directory)
+    for path in (made.client, made.host):
         run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "devbox-lab", "-f", str(path)])
-    return keys
+    return made
 
 
 def host_names(*, packages: bool) -> dict[str, str]:

@@ -3,15 +3,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
 import subprocess
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lab import aptrepo, boot, cache, connection, emulation, guest, images, owners, podman
 from lab.console import say, uninterrupted
@@ -76,21 +77,10 @@ class Machine:
                 names=guest.host_names(packages=repository.directory is not None),
             )
             boot.unpack(container, guest.seed(keys))
-            podman.podman("init", container)
-            pid, address = _inspect(container)
-            _shut_in(pid)
-            emulator = emulation.launch(
-                directory=directory / "emulator",
-                machine_pid=pid,
-                apt=repository.directory,
-                options=emulator_options,
+            pid, address, authority = _boot(
+                container, directory, packages=repository.directory, emulator_options=emulator_options
             )
-            podman.podman("start", container)
-            emulator.wait()
-            boot.wait_until_booted(
-                container
-            )  # before: its systemd still clears /tmp, which the next line uses
-            podman.podman("exec", "-i", container, "sh", "-s", input=guest.trust_script(emulator.authority()))
+            podman.podman("exec", "-i", container, "sh", "-s", input=guest.trust_script(authority))
             machine = cls(
                 name=name,
                 suite=suite,
@@ -99,7 +89,8 @@ class Machine:
                 kept=keep,
                 directory=directory,
             )
-            machine._write_state(keys, fingerprints=repository.fingerprints)
+            (directory / "cp").mkdir(mode=0o700)
+            machine._write_state(fingerprints=repository.fingerprints)
             machine._wait_for_login()
             if owner is not None and not keep and owners.identify(owner) == "0:0":
                 raise LabError(f"process {owner}, which wanted the machine {name}, is gone")
@@ -166,10 +157,43 @@ class Machine:
         argv = [*self.ssh_command(user, "-o", "BatchMode=yes"), "--", command]
         return run(argv, check=check, input=input, timeout=timeout)
 
+    def restart(self, *, emulator_options: Sequence[str] = ()) -> Machine:
+        """Shut the machine down in order and boot it again; return it as it is then.
+
+        Its disk stays, and with it the emulated Google's authority and packages. All tokens and registered
+        accounts are lost: nothing from before is accepted any more.
+        """
+        self._hang_up()
+        card = _network(self.container)
+        podman.podman("stop", "--time=30", self.container)
+        emulation.end(self.directory / "emulator")
+        plug = [f"--ip={self.address}", f"--mac-address={card['MacAddress']}", podman.NETWORK]
+        podman.podman("network", "disconnect", podman.NETWORK, self.container)
+        podman.podman("network", "connect", *plug, self.container)
+        repository = aptrepo.ensure()
+        pid, address, _authority = _boot(
+            self.container,
+            self.directory,
+            packages=repository.directory,
+            emulator_options=emulator_options,
+        )
+        machine = replace(self, pid=pid, address=address)
+        machine._write_state(fingerprints=repository.fingerprints)
+        machine._wait_for_login()
+        return machine
+
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """Stop every process of the machine, as when it is suspended; the emulated Google runs on."""
+        podman.podman("pause", self.container)
+        try:
+            yield
+        finally:
+            podman.podman("unpause", self.container)
+
     def stop(self) -> None:
         """Remove the machine, its emulator and its state."""
-        for socket in (self.directory / "cp").glob("*"):
-            run(["ssh", "-O", "exit", "-o", f"ControlPath={socket}", "machine"], check=False, timeout=10)
+        self._hang_up()
         _remove(self.container, self.directory)
 
     def __enter__(self) -> Machine:
@@ -181,10 +205,14 @@ class Machine:
         if not self.kept:
             self.stop()
 
-    def _write_state(self, keys: guest.Keys, *, fingerprints: Sequence[str] | None) -> None:
-        known = f"{self.address} {' '.join(keys.host_public.split()[:2])}\n"
+    def _hang_up(self) -> None:
+        """End ssh's shared connections."""
+        for socket in (self.directory / "cp").glob("*"):
+            run(["ssh", "-O", "exit", "-o", f"ControlPath={socket}", "machine"], check=False, timeout=10)
+
+    def _write_state(self, *, fingerprints: Sequence[str] | None) -> None:
+        known = f"{self.address} {' '.join(guest.keys(self.directory).host_public.split()[:2])}\n"
         (self.directory / "known_hosts").write_text(known, encoding="ascii")
-        (self.directory / "cp").mkdir(mode=0o700)
         hosts = connection.inventory(name=self.name, address=self.address, directory=self.directory)
         connection.write(self.inventory, hosts)
         connection.write(self.variables, connection.variables(fingerprints=fingerprints))
@@ -261,11 +289,39 @@ def _make_room(name: str, directory: Path) -> None:
         _remove_directory(directory)
 
 
+def _boot(
+    container: str,
+    directory: Path,
+    *,
+    packages: Path | None,
+    emulator_options: Sequence[str],
+) -> tuple[int, str, str]:
+    """Start a container that does not run, with the emulated Google in its network before its systemd runs.
+
+    Return its first process, its address and the authority to trust.
+    """
+    podman.podman("init", container)
+    pid, address = _inspect(container)
+    _shut_in(pid)
+    emulator = emulation.launch(
+        directory=directory / "emulator", machine_pid=pid, apt=packages, options=emulator_options
+    )
+    podman.podman("start", container)
+    emulator.wait()
+    boot.wait_until_booted(container)  # before: its systemd still clears /tmp, which the trust script uses
+    return pid, address, emulator.authority()
+
+
 def _inspect(container: str) -> tuple[int, str]:
     """Return the machine's first process, as the host numbers it, and its address."""
     facts = json.loads(podman.podman("inspect", container).stdout)[0]
-    networks = [network["IPAddress"] for network in facts["NetworkSettings"]["Networks"].values()]
-    return int(facts["State"]["Pid"]), next(iter(networks), facts["NetworkSettings"]["IPAddress"])
+    return int(facts["State"]["Pid"]), str(_network(container)["IPAddress"])
+
+
+def _network(container: str) -> dict[str, Any]:
+    """Return what podman says of the network that the machine is in."""
+    settings = json.loads(podman.podman("inspect", container).stdout)[0]["NetworkSettings"]
+    return dict(next(iter(settings["Networks"].values()), settings))
 
 
 def _shut_in(pid: int) -> None:

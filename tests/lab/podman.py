@@ -12,10 +12,13 @@ from typing import Any
 
 from lab.system import LabError, Need, find_program, install, run
 
-__all__ = ["LABEL", "containers", "machine_flags", "podman", "prepare"]
+__all__ = ["LABEL", "NETWORK", "containers", "machine_flags", "podman", "prepare"]
 
 LABEL = "devbox-lab"
 """Label of every container of ours, with the value 1."""
+
+NETWORK = "podman"
+"""The bridge network that containers are in by default."""
 
 _SHUT_OUT = "SYS_TIME,SYS_MODULE,SYS_RAWIO,SYS_BOOT,SYSLOG,MAC_ADMIN,MAC_OVERRIDE"
 """Capabilities that reach beyond the machine: the host's clock, kernel, log and security policy."""
