@@ -11,12 +11,23 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from lab import cache
+from lab import cache, owners
 from lab.console import say, step
-from lab.podman import podman
+from lab.podman import LABEL, podman
 from lab.system import LabError, Need, as_root, install, run
 
-__all__ = ["ACCOUNTS", "SUITES", "Recipe", "Suite", "ensure", "forget_stale", "recipe"]
+__all__ = [
+    "ACCOUNTS",
+    "SUITES",
+    "Recipe",
+    "Suite",
+    "ensure",
+    "forget_saved",
+    "forget_stale",
+    "recipe",
+    "remove_saved",
+    "save",
+]
 
 ACCOUNTS: Mapping[str, int] = {"admin": 1000, "dev": 1001, "ops": 1002}
 """Users of each machine and their numbers; `admin` may use sudo without a password."""
@@ -25,6 +36,7 @@ MIRROR = os.environ.get("DEVBOX_LAB_MIRROR", "http://deb.debian.org")
 """Where Debian's packages come from; holds debian/ and debian-security/."""
 
 NAME = "localhost/devbox-lab"
+SAVED = "localhost/devbox-lab-saved"
 
 _NEEDS = (
     Need(what="mmdebstrap", packages=("mmdebstrap",)),
@@ -243,6 +255,29 @@ def _build(chosen: Recipe) -> None:
         partial.replace(chosen.tarball)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def save(container: str, *, name: str, owner: str) -> str:
+    """Make an image of a container that has stopped, and return its name.
+
+    :param owner: who it belongs to, as of :func:`owners.identify`.
+    """
+    image = f"{SAVED}:{name}"
+    podman("commit", "--quiet", "--change", f"LABEL {LABEL}.saved-by={owner}", container, image)
+    return image
+
+
+def remove_saved(image: str) -> None:
+    """Remove an image that was saved, and the containers that still use it."""
+    podman("rmi", "--force", "--ignore", image)
+
+
+def forget_saved() -> None:
+    """Remove images that were saved by a process that is gone."""
+    listed = podman("images", "--filter", f"label={LABEL}.saved-by", "--format", "json").stdout
+    for image in json.loads(listed or "[]") or []:
+        if not owners.alive(image["Labels"][f"{LABEL}.saved-by"]):
+            podman("rmi", image["Id"], check=False)
 
 
 def forget_stale() -> None:

@@ -45,19 +45,21 @@ class Machine:
         *,
         name: str,
         suite: str = "debian12",
+        image: str | None = None,
         keep: bool = False,
         owner: int | None = None,
         emulator_options: Sequence[str] = (),
     ) -> Machine:
         """Boot a machine with the emulated Google and wait until it is ready for Ansible.
 
+        It boots from `image`, such as one of :meth:`save`, where that is given, else from the suite's own.
         It belongs to the process `owner` (default: this one) and is garbage when that is gone, unless `keep`.
         A kept machine of that name is replaced.
         """
         install([Need(what="ssh", packages=("openssh-client",))], purpose="logging in to machines")
         podman.prepare()
         collect_garbage()
-        image = images.ensure(suite)
+        image = image or images.ensure(suite)
         repository = aptrepo.ensure()
         directory = _state_directory(name)
         _make_room(name, directory)
@@ -196,6 +198,15 @@ class Machine:
         self._hang_up()
         _remove(self.container, self.directory)
 
+    def save(self, name: str) -> str:
+        """Shut the machine down, make an image of it and return the image's name in podman.
+
+        The machine cannot be used any more, only removed. The image goes with this process, at the latest
+        (:func:`collect_garbage`).
+        """
+        podman.podman("stop", "--time=30", self.container)
+        return images.save(self.container, name=name, owner=owners.identify(os.getpid()))
+
     def __enter__(self) -> Machine:
         return self
 
@@ -233,7 +244,10 @@ class Machine:
 
 
 def collect_garbage() -> list[str]:
-    """Remove machines whose owner is gone and which nobody kept, and state without a machine; name them."""
+    """Remove machines whose owner is gone and which nobody kept, and state without a machine; name them.
+
+    Images of such machines go too.
+    """
     removed = []
     listed = podman.containers()
     for container in listed:
@@ -246,6 +260,7 @@ def collect_garbage() -> list[str]:
     for directory in cache.directory("machines").iterdir():
         if boot.CONTAINER + directory.name not in present and owners.abandoned(directory):
             _remove_directory(directory)
+    images.forget_saved()
     return removed
 
 

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from .network import Address, NetworkError
+from .records import DEFAULT_ACCOUNT
 from .server import Options, run
 
 DEFAULT_REPOSITORY = "demo-project/python"
@@ -36,6 +37,12 @@ def parse(arguments: list[str] | None = None) -> Options:
         metavar="PROJECT/REPO",
         help=f"repeatable; default {DEFAULT_REPOSITORY}",
     )
+    add(
+        "--service-account",
+        action="append",
+        metavar="EMAIL",
+        help=f"attached to the machine; repeatable, the first is its default; default {DEFAULT_ACCOUNT}",
+    )
     add("--watch-pid", type=int, metavar="PID", help="stop when this process is gone")
     given = parser.parse_args(arguments)
     if given.apt and not given.apt.is_dir():
@@ -49,6 +56,7 @@ def parse(arguments: list[str] | None = None) -> Options:
         lifetime=given.lifetime,
         window=given.window,
         repositories=given.repository or [DEFAULT_REPOSITORY],
+        accounts=given.service_account or [DEFAULT_ACCOUNT],
         watch_pid=given.watch_pid,
     )
 

@@ -58,6 +58,7 @@ class Options:
     lifetime: float
     window: float
     repositories: list[str]
+    accounts: list[str]
     watch_pid: int | None
 
 
@@ -134,7 +135,7 @@ async def _serve(
         accounts=Accounts(),
         providers=Providers(),
         grants=Grants(),
-        machine=metadata.Machine(),
+        machine=metadata.Machine(dict.fromkeys(options.accounts, metadata.SCOPES)),
         repositories=repositories,
         faults=Faults(),
         log=RequestLog(),

@@ -117,6 +117,11 @@ def _parser() -> argparse.ArgumentParser:
         "--project", type=Path, metavar="DIR", help="also look at this project's pyproject.toml"
     )
 
+    check = command("check", _check, "see as each user that the index answers and that Poetry could publish")
+    check.add_argument("users", nargs="*", metavar="USER", help="default: everybody, or oneself")
+    check.add_argument("--json", action="store_true", help="for programs")
+    check.add_argument("--poetry", metavar="PROGRAM", help="default: the one on the PATH of a new session")
+
     metrics = command("metrics", _metrics, "the state as metrics for node_exporter's textfile collector")
     metrics.add_argument("--output", type=Path, metavar="FILE", help="default: standard output")
     return parser
@@ -270,6 +275,19 @@ def _doctor(config: Config, store: Store, options: argparse.Namespace) -> int:
     from gar_auth.doctor import run as examine
 
     return int(examine(config, store, options))
+
+
+def _check(config: Config, store: Store, options: argparse.Namespace) -> int:
+    from gar_auth.check import run as look
+
+    return look(
+        config,
+        store,
+        options.users,
+        config_file=options.config_file,
+        poetry=options.poetry,
+        as_json=options.json,
+    )
 
 
 def _metrics(config: Config, store: Store, options: argparse.Namespace) -> int:
