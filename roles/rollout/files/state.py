@@ -1,0 +1,341 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Keep what a machine has before a rollout, and put it back: one JSON object on standard output.
+
+The role sends this file to a machine's interpreter. Standard library only, Python 3.9 and newer; runs as
+root.
+
+Arguments: what to do (C(begin), C(restore), C(end)) and the places as JSON: C(state), the directory for what
+is kept; C(prefix), C(etc) and C(program) of gar-auth; C(poetry) and C(gcloud), prefixes whose versions have a
+directory each and a link that says which is in use; C(systemd), which is there where systemd runs; C(files),
+shell patterns of all else that a release writes.
+
+What was there before stays until C(end): a rollout that is interrupted can always be taken back, and the next
+one does that first. The record is written last and removed first.
+"""
+
+import glob
+import io
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tarfile
+
+RECORD = "before.json"
+FILES = "before.tar"
+#: Below gar-auth's own prefix, so that links suffice: nothing in it is ever changed in place.
+KEPT = ".before"
+LINKS = ("current", "previous")
+SECONDS = 300
+
+
+def main(action, places):
+    """Do it; what there is now, and what there was before."""
+    os.umask(0o077)
+    actions = {"begin": begin, "restore": restore, "end": end}
+    return actions[action](places)
+
+
+def begin(places):
+    """Keep what there is, unless a rollout that was interrupted has kept something: C(interrupted) then."""
+    record = os.path.join(places["state"], RECORD)
+    if os.path.exists(record):
+        return {"interrupted": True, "before": read(record), "now": look(places)}
+    os.makedirs(places["state"], mode=0o700, exist_ok=True)
+    before = look(places)
+    keep_prefix(places["prefix"])
+    write(os.path.join(places["state"], FILES), pack(places["files"]))
+    write(record, json.dumps(before).encode())
+    return {"interrupted": False, "before": before, "now": before}
+
+
+def end(places):
+    """Forget what was before: the release is what the machine has now."""
+    for path in (os.path.join(places["state"], name) for name in (RECORD, FILES)):
+        if os.path.exists(path):
+            os.unlink(path)
+    shutil.rmtree(os.path.join(places["prefix"], KEPT), ignore_errors=True)
+    if os.path.isdir(places["state"]) and not os.listdir(places["state"]):
+        os.rmdir(places["state"])
+    return {"now": look(places)}
+
+
+def restore(places):
+    """Put back what was there; twice is fine. C(said) is what went wrong on the way and stopped nothing."""
+    record = os.path.join(places["state"], RECORD)
+    if not os.path.exists(record):
+        return {"kept": False, "before": {}, "now": look(places), "said": []}
+    before, said = read(record), []
+    now = look(places)
+    if before["config"]:
+        take_entries_back(places, before["config"], now["config"] or {}, said)
+    for name in ("poetry", "gcloud"):
+        for link in LINKS if before[name] else ():
+            point(os.path.join(places[name], link), before[name].get(link, ""))
+    if before["config"]:
+        bring_prefix_back(places["prefix"])
+        idle = unpack(places, said)
+        start_again(places, idle, said)
+    return {"kept": True, "before": before, "now": look(places), "said": said}
+
+
+def look(places):
+    """The versions in use, and gar-auth's configuration."""
+    try:
+        config = read(os.path.join(places["etc"], "config.json"))
+    except (OSError, ValueError):
+        config = None
+    found = {name: links(places[name]) for name in ("poetry", "gcloud")}
+    number = re.compile(r"^__version__ = [\"'](.+)[\"']$", re.MULTILINE)
+    try:
+        with open(
+            os.path.join(places["prefix"], "lib", "gar_auth", "__init__.py"), encoding="utf-8"
+        ) as stream:
+            own = number.search(stream.read())
+    except OSError:
+        own = None
+    return {
+        **found,
+        "gcloud_package": package("google-cloud-cli"),
+        "gar_auth": own and own[1],
+        "config": config,
+    }
+
+
+def links(prefix):
+    """Which versions the links name; empty where nothing is installed there."""
+    found = {}
+    for name in LINKS:
+        path = os.path.join(prefix, name)
+        if os.path.islink(path):
+            found[name] = os.readlink(path)
+    return found
+
+
+def package(name):
+    """The version of a package of dpkg's; None without one."""
+    if not shutil.which("dpkg-query"):
+        return None
+    done = run(["dpkg-query", "--show", "--showformat=${db:Status-Status} ${Version}", name])
+    status, _space, version = done.stdout.partition(" ")
+    return version if status == "installed" else None
+
+
+def keep_prefix(prefix):
+    """Keep the program and what it needs, by links; what an interrupted call left goes first."""
+    kept = os.path.join(prefix, KEPT)
+    shutil.rmtree(kept, ignore_errors=True)
+    if os.path.isdir(prefix):
+        for name in [name for name in os.listdir(prefix) if name != KEPT]:
+            source, target = os.path.join(prefix, name), os.path.join(kept, name)
+            shutil.copytree(source, target, symlinks=True, copy_function=os.link)
+
+
+def bring_prefix_back(prefix):
+    """Put the program back: what differs by name or content changes place, the rest stays as it is."""
+    kept = os.path.join(prefix, KEPT)
+    if not os.path.isdir(kept):
+        return
+    for name in os.listdir(prefix):
+        if name != KEPT and not os.path.lexists(os.path.join(kept, name)):
+            remove(os.path.join(prefix, name))
+    for name in os.listdir(kept):
+        source, target = os.path.join(kept, name), os.path.join(prefix, name)
+        if same(source, target):
+            continue
+        new, old = f"{target}.new", f"{target}.old"
+        for left in (new, old):
+            remove(left)
+        shutil.copytree(source, new, symlinks=True, copy_function=os.link)
+        if os.path.lexists(target):
+            os.rename(target, old)
+        os.rename(new, target)
+        remove(old)
+
+
+def same(one, other):
+    """Whether two directories have the same files, by name and inode."""
+
+    def inodes(top):
+        return {
+            os.path.relpath(os.path.join(place, name), top): os.lstat(os.path.join(place, name)).st_ino
+            for place, _directories, files in os.walk(top)
+            for name in files
+            if "__pycache__" not in place
+        }
+
+    return os.path.isdir(other) and inodes(one) == inodes(other)
+
+
+def pack(patterns):
+    """The files of all patterns with their owners and modes, as a tar archive."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        for path in matching(patterns):
+            archive.add(path, arcname=path.lstrip("/"), recursive=False)
+    return buffer.getvalue()
+
+
+def matching(patterns):
+    """Each file, link and directory that a pattern names, and all below."""
+    found = set()
+    for top in (path for pattern in patterns for path in glob.glob(pattern)):
+        found.add(top)
+        if os.path.isdir(top) and not os.path.islink(top):
+            for place, directories, files in os.walk(top):
+                found.update(os.path.join(place, name) for name in directories + files)
+    return sorted(found)
+
+
+def unpack(places, said):
+    """Put the files back, remove those that were not there; the units that nobody wants any more."""
+    with tarfile.open(os.path.join(places["state"], FILES)) as archive:
+        members = {"/" + member.name: member for member in archive}
+        extra = [found for found in matching(places["files"]) if found not in members]
+        idle = [os.path.basename(found) for found in extra if is_wish(found)]
+        if idle and booted(places):
+            tell(["systemctl", "stop", *idle, *services(idle)], said)
+        for found in sorted(extra, reverse=True):
+            remove(found)
+        for target, member in sorted(members.items()):
+            put_back(archive, member, target)
+    return idle
+
+
+def put_back(archive, member, target):
+    """One file, link or directory, in one step where it differs."""
+    if member.isdir():
+        os.makedirs(target, exist_ok=True)
+        os.chown(target, member.uid, member.gid)
+        os.chmod(target, member.mode)
+        return
+    new = f"{target}.before"
+    remove(new)
+    os.makedirs(os.path.dirname(target), mode=0o755, exist_ok=True)
+    if member.issym():
+        if os.path.islink(target) and os.readlink(target) == member.linkname:
+            return
+        os.symlink(member.linkname, new)
+    else:
+        content = archive.extractfile(member).read()
+        if not os.path.islink(target) and os.path.isfile(target) and slurp(target) == content:
+            return
+        write(new, content)
+        os.chown(new, member.uid, member.gid)
+        os.chmod(new, member.mode)
+    os.rename(new, target)
+
+
+def take_entries_back(places, before, now, said):
+    """Take out of users' homes what only the release has there, by the program that put it there."""
+    new = {one["name"] for one in now.get("repositories", [])} - {
+        one["name"] for one in before["repositories"]
+    }
+    environments = set(now.get("keyring_environments") or ()) - set(before.get("keyring_environments") or ())
+    if now.get("provider") == "token_timer":
+        all_of_it = before.get("provider", "token_timer") != "token_timer"
+        for user in now.get("users", []):
+            if user not in before["users"] or all_of_it:
+                tell([places["program"], "write", "--remove", user], said)
+            elif new:
+                only = [word for name in sorted(new) for word in ("--only", name)]
+                tell([places["program"], "write", "--remove", *only, user], said)
+    if environments:
+        tell([places["program"], "keyring", "remove", *sorted(environments)], said)
+
+
+def start_again(places, idle, said):
+    """Let systemd run what it ran before, and bring everybody's tokens at once."""
+    wishes = [found for found in matching(places["files"]) if is_wish(found)]
+    units = sorted({os.path.basename(found) for found in wishes})
+    if booted(places):
+        tell(["systemctl", "daemon-reload"], said)
+        gone = idle + services(idle)
+        run(["systemctl", "reset-failed", *gone] if gone else ["true"])
+        if units:
+            run(["systemctl", "reset-failed", *services(units)])
+            tell(["systemctl", "restart", *units], said)
+    if units or read(os.path.join(places["etc"], "config.json")).get("service_manager") == "cron":
+        tell([places["program"], "refresh"], said)
+
+
+def is_wish(path):
+    """Whether a file is what enables a unit."""
+    return os.path.dirname(path).endswith(".target.wants")
+
+
+def services(units):
+    """The services that these timers and paths start."""
+    return [os.path.splitext(unit)[0] + ".service" for unit in units]
+
+
+def booted(places):
+    """Whether systemd runs."""
+    return os.path.isdir(places["systemd"])
+
+
+def point(link, version):
+    """Let a link name a version in one step; without a version there is no link."""
+    if not version:
+        remove(link)
+    elif not os.path.islink(link) or os.readlink(link) != version:
+        new = f"{link}.before"
+        remove(new)
+        os.symlink(version, new)
+        os.rename(new, link)
+
+
+def remove(path):
+    """Remove a file, a link or a whole directory; nothing there is fine."""
+    if os.path.isdir(path) and not os.path.islink(path):
+        shutil.rmtree(path)
+    elif os.path.lexists(path):
+        os.unlink(path)
+
+
+def tell(command, said):
+    """Run a command, and keep what it says where it fails."""
+    done = run(command)
+    if done.returncode:
+        words = (done.stderr.strip() or done.stdout.strip() or "no message").splitlines()[-1]
+        said.append(f"{' '.join(command[:3])}: {words}")
+
+
+def run(command):
+    """Run a command; its exit code and what it printed."""
+    try:
+        return subprocess.run(
+            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=SECONDS, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return subprocess.CompletedProcess(command, 126, "", str(error))
+
+
+def slurp(path):
+    """A file's bytes."""
+    with open(path, "rb") as stream:
+        return stream.read()
+
+
+def read(path):
+    """A file of JSON."""
+    return json.loads(slurp(path))
+
+
+def write(path, content):
+    """Write a file that is there as a whole or not at all."""
+    new = f"{path}.new"
+    with open(new, "wb") as stream:
+        stream.write(content)
+        stream.flush()
+        os.fsync(stream.fileno())
+    os.rename(new, path)
+
+
+if __name__ == "__main__":
+    try:
+        print(json.dumps(main(sys.argv[1], json.loads(sys.argv[2]))))
+    except OSError as error:
+        sys.exit(f"{error.filename or 'this machine'}: {error.strerror or error}")

@@ -1,0 +1,260 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a rollout keeps of a machine, and that all of it comes back, wherever the release stopped."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from unit.roles.test_look import ROLES
+
+SCRIPT = ROLES / "rollout/files/state.py"
+
+
+class Machine:
+    """A machine's places below a directory of the test; no systemd runs there."""
+
+    def __init__(self, top: Path) -> None:
+        self.top = top
+        self.said = top / "said"
+        self.places = {
+            "state": str(top / "var/rollout"),
+            "prefix": str(top / "opt/gar-auth"),
+            "program": str(top / "opt/gar-auth/bin/gar-auth"),
+            "etc": str(top / "etc/gar-auth"),
+            "poetry": str(top / "opt/poetry"),
+            "gcloud": str(top / "opt/gcloud"),
+            "systemd": str(top / "run/systemd"),
+            "files": [
+                f"{top}/units/gar-auth-*",
+                f"{top}/units/*.wants/gar-auth-*",
+                f"{top}/etc/gar-auth/*.json",
+            ],
+        }
+        for version in ("2.4.3-aaaaaaaa", "2.3.4-bbbbbbbb"):
+            (top / "opt/poetry" / version).mkdir(parents=True)
+        (top / "opt/poetry/current").symlink_to("2.4.3-aaaaaaaa")
+        (top / "opt/poetry/previous").symlink_to("2.3.4-bbbbbbbb")
+        self.write("opt/gar-auth/lib/gar_auth/__init__.py", '__version__ = "1.0"\n')
+        self.write("opt/gar-auth/bin/gar-auth", f'#!/bin/sh\necho "$@" >> {self.said}\n').chmod(0o755)
+        self.write("opt/gar-auth/venv-1/bin/python", "old\n")
+        self.write("units/gar-auth-fetch@.service", "old\n")
+        self.write("units/timers.target.wants/other.timer", "not ours\n")
+        (top / "units/timers.target.wants/gar-auth-fetch@default.timer").symlink_to(
+            "../gar-auth-fetch@.timer"
+        )
+        self.configure(repositories=["private-repo"], users=["dev"])
+
+    def write(self, path: str, text: str) -> Path:
+        """Replace a file in one step, as Ansible does."""
+        target = self.top / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        new = target.with_name(".new")
+        new.write_text(text)
+        return new.replace(target)
+
+    def configure(self, *, repositories: list[str], users: list[str], **more: Any) -> None:
+        content = {"repositories": [{"name": name} for name in repositories], "users": users, **more}
+        self.write("etc/gar-auth/config.json", json.dumps({"provider": "token_timer", **content}))
+
+    def __call__(self, action: str) -> dict[str, Any]:
+        done = subprocess.run(
+            [sys.executable, "-I", "-", action, json.dumps(self.places)],
+            input=SCRIPT.read_text(encoding="utf-8"),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        return dict(json.loads(done.stdout))
+
+    def tree(self) -> dict[str, str]:
+        """All that counts: by path, the content or the target, with mode."""
+        found = {}
+        for place in ("opt", "units", "etc"):
+            for path in sorted((self.top / place).rglob("*")):
+                if ".before" in path.parts:
+                    continue
+                info = path.lstat()
+                text = os.readlink(path) if path.is_symlink() else path.read_text() if path.is_file() else ""
+                found[str(path.relative_to(self.top))] = f"{info.st_mode:o} {text}"
+        return found
+
+    def release(self) -> None:
+        """Do all that a release does: other versions, files, configuration; nothing in place."""
+        self.write("opt/gar-auth/lib/gar_auth/__init__.py", '__version__ = "2.0"\n')
+        self.write("opt/gar-auth/lib/gar_auth/more.py", "new\n")
+        self.write("opt/gar-auth/venv-2/bin/python", "new\n")
+        shutil.rmtree(self.top / "opt/gar-auth/venv-1")
+        (self.top / "opt/poetry/2.5.1-cccccccc").mkdir()
+        for link, version in (("current", "2.5.1-cccccccc"), ("previous", "2.4.3-aaaaaaaa")):
+            (self.top / "opt/poetry" / link).unlink()
+            (self.top / "opt/poetry" / link).symlink_to(version)
+        self.write("units/gar-auth-fetch@.service", "new\n")
+        self.write("units/gar-auth-user@.service", "new\n")
+        (self.top / "units/timers.target.wants/gar-auth-user@dev.timer").symlink_to("../gar-auth-user@.timer")
+        self.configure(repositories=["private-repo", "tools"], users=["dev", "bob"])
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Machine:
+    return Machine(tmp_path)
+
+
+def without_new_version(tree: dict[str, str]) -> dict[str, str]:
+    """The version that the next run of the role removes lies there unused."""
+    return {path: text for path, text in tree.items() if "2.5.1" not in path}
+
+
+def test_all_that_a_release_changed_is_put_back(machine: Machine) -> None:
+    before = machine.tree()
+    machine("begin")
+    machine.release()
+    assert machine("restore")["said"] == []
+    assert without_new_version(machine.tree()) == before
+
+
+def test_what_is_not_ours_stays_as_the_release_left_it(machine: Machine) -> None:
+    machine("begin")
+    machine.write("units/timers.target.wants/other.timer", "changed since by somebody else\n")
+    machine("restore")
+    assert (
+        machine.top / "units/timers.target.wants/other.timer"
+    ).read_text() == "changed since by somebody else\n"
+
+
+def test_putting_back_twice_is_fine(machine: Machine) -> None:
+    machine("begin")
+    machine.release()
+    machine("restore")
+    once = machine.tree()
+    machine("restore")
+    assert machine.tree() == once
+
+
+def test_a_release_that_only_began_can_be_put_back(machine: Machine) -> None:
+    before = machine.tree()
+    machine("begin")
+    machine.write("opt/gar-auth/lib/gar_auth/__init__.py", '__version__ = "2.0"\n')
+    machine("restore")
+    assert machine.tree() == before
+
+
+def test_what_an_interrupted_rollout_kept_is_not_overwritten_by_the_next_one(machine: Machine) -> None:
+    before = machine.tree()
+    assert machine("begin")["interrupted"] is False
+    machine.release()
+    assert machine("begin")["interrupted"] is True
+    machine("restore")
+    assert without_new_version(machine.tree()) == before
+
+
+def test_after_the_end_nothing_is_left_and_nothing_is_put_back(machine: Machine) -> None:
+    machine("begin")
+    machine.release()
+    machine("end")
+    after = machine.tree()
+    assert not Path(machine.places["state"]).exists()
+    assert not (machine.top / "opt/gar-auth/.before").exists()
+    assert machine("restore")["kept"] is False
+    assert machine.tree() == after
+
+
+def test_what_is_kept_is_for_root_only(machine: Machine) -> None:
+    machine("begin")
+    state = Path(machine.places["state"])
+    assert state.stat().st_mode & 0o077 == 0
+    assert all(path.stat().st_mode & 0o077 == 0 for path in state.iterdir())
+
+
+def test_a_machine_without_anything_of_ours_has_nothing_to_put_back(tmp_path: Path) -> None:
+    machine = Machine(tmp_path)
+    for name in ("opt", "etc", "units"):
+        shutil.rmtree(tmp_path / name)
+    found = machine("begin")
+    assert found["before"] == {
+        "config": None,
+        "gar_auth": None,
+        "gcloud": {},
+        "gcloud_package": found["now"]["gcloud_package"],  # of the machine that the test runs on
+        "poetry": {},
+    }
+    assert machine("restore")["kept"] is True
+
+
+@pytest.mark.parametrize(
+    ("after", "expected"),
+    [
+        ({"repositories": ["private-repo"], "users": ["dev"]}, []),
+        (
+            {"repositories": ["private-repo", "a", "b"], "users": ["dev"]},
+            ["write --remove --only a --only b dev"],
+        ),
+        ({"repositories": ["private-repo"], "users": ["dev", "bob"]}, ["write --remove bob"]),
+        ({"repositories": ["private-repo", "a"], "users": ["dev"], "provider": "keyring"}, []),
+        (
+            {"repositories": ["private-repo"], "users": ["dev"], "keyring_environments": ["/opt/x"]},
+            ["keyring remove /opt/x"],
+        ),
+    ],
+)
+def test_entries_that_only_the_release_has_are_taken_out_by_its_own_program(
+    machine: Machine, after: dict[str, Any], expected: list[str]
+) -> None:
+    machine("begin")
+    machine.configure(**after)
+    machine("restore")
+    said = machine.said.read_text().splitlines() if machine.said.exists() else []
+    assert [line for line in said if line != "refresh"] == expected
+    assert "refresh" in said  # and everybody has a token at once
+
+
+def test_a_program_that_does_not_run_keeps_nobody_from_going_back(machine: Machine) -> None:
+    before = machine.tree()
+    machine("begin")
+    machine.write("opt/gar-auth/bin/gar-auth", "#!/bin/sh\necho broken >&2\nexit 1\n").chmod(0o755)
+    machine.configure(repositories=["private-repo"], users=["dev", "bob"])
+    said = machine("restore")["said"]
+    assert said[0].endswith("write --remove: broken")
+    assert machine.tree() == before
+
+
+def test_a_full_disk_is_named_and_nothing_counts_as_kept(machine: Machine, tmp_path: Path) -> None:
+    (tmp_path / "var").mkdir()
+    (tmp_path / "var/rollout").symlink_to("/dev/full/x")
+    done = subprocess.run(
+        [sys.executable, "-I", "-", "begin", json.dumps(machine.places)],
+        input=SCRIPT.read_text(encoding="utf-8"),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode != 0
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert "rollout" in done.stderr
+
+
+def test_links_change_in_one_step(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Somebody who starts Poetry while it is put back always finds one."""
+    names: dict[str, Any] = {"__name__": "state"}
+    exec(compile(SCRIPT.read_text(encoding="utf-8"), SCRIPT, "exec"), names)  # noqa: S102 - the role's own file
+    current = machine.top / "opt/poetry/current"
+    seen = []
+    rename: Callable[[str, str], None] = os.rename
+
+    def watched(source: str, target: str) -> None:
+        seen.append(current.exists())
+        rename(source, target)
+        seen.append(current.exists())
+
+    monkeypatch.setattr(os, "rename", watched)
+    names["point"](str(current), "2.3.4-bbbbbbbb")
+    assert seen == [True, True]
+    assert os.readlink(current) == "2.3.4-bbbbbbbb"

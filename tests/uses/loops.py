@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A user who installs again and again while something happens to the machine."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+
+from lab.machines import Machine
+
+__all__ = ["PACKAGE", "Loop", "installing", "publish"]
+
+PACKAGE = "my_private_package"
+_SOURCE = "https://europe-west1-python.pkg.dev/demo-project/private-repo/simple/"
+#: Without a cache and an environment each round asks the index again; what failed is kept.
+_LOOP = """\
+set -u
+cd ~/looping
+while [ ! -e stop ]; do
+  rm -rf .venv
+  if poetry install --no-cache --no-root --no-interaction --no-ansi > last 2>&1; then echo fine >> rounds
+  else { echo '{"round": "failed"}'; cat last; } >> failures; echo failed >> rounds; fi
+  sleep 2
+done
+"""
+
+
+@dataclass(kw_only=True)
+class Loop:
+    """How often it was done on a machine, and what was said where it failed."""
+
+    machine: str
+    rounds: int = 0
+    failures: str = ""
+    log: list[str] = field(default_factory=list)
+
+
+def publish(machine: Machine, *, user: str = "dev", package: str = PACKAGE, version: str = "0.1.0") -> None:
+    """Publish a package as a user does."""
+    script = f"""\
+set -eu
+rm -rf {package}
+poetry new --quiet {package}
+cd {package}
+poetry version --quiet {version}
+poetry publish --build --repository private-repo --no-interaction
+"""
+    done = machine.ssh(user, "bash -s", input=script)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def _prepare(machine: Machine, *, user: str) -> None:
+    script = f"""\
+set -eu
+rm -rf looping
+mkdir looping
+cd looping
+cat > pyproject.toml <<'END'
+[tool.poetry]
+name = "looping"
+version = "0"
+description = ""
+authors = []
+package-mode = false
+[tool.poetry.dependencies]
+python = ">=3.11"
+{PACKAGE} = {{version = "*", source = "private-repo"}}
+[[tool.poetry.source]]
+name = "private-repo"
+url = "{_SOURCE}"
+priority = "explicit"
+END
+poetry config --local virtualenvs.in-project true
+poetry lock --no-interaction
+"""
+    done = machine.ssh(user, "bash -s", input=script)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@contextmanager
+def installing(machines: Iterable[Machine], *, user: str = "dev") -> Iterator[list[Loop]]:
+    """Install a private package in a loop on each machine while the block runs.
+
+    :returns: what the loops saw, filled when the block has ended.
+    """
+    loops: list[Loop] = []
+    with ExitStack() as stack:
+        running = []
+        for machine in machines:
+            _prepare(machine, user=user)
+            command = machine.ssh_command(user, "-o", "BatchMode=yes")
+            process = stack.enter_context(
+                subprocess.Popen(
+                    [*command, "--", "bash -s"],
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.DEVNULL,
+                    stderr=subprocess.DEVNULL,
+                    text=True,
+                )
+            )
+            assert process.stdin is not None
+            process.stdin.write(_LOOP)
+            process.stdin.close()
+            loop = Loop(machine=machine.name)
+            loops.append(loop)
+            running.append((machine, process, loop))
+        try:
+            yield loops
+        finally:
+            for machine, _process, _loop in running:
+                machine.ssh(user, "touch ~/looping/stop")
+            for machine, process, loop in running:
+                process.wait(timeout=120)
+                said = machine.ssh(
+                    user, "cat ~/looping/rounds; echo; cat ~/looping/failures 2>/dev/null"
+                ).stdout
+                rounds, _empty, loop.failures = said.partition("\n\n")
+                loop.rounds = len(rounds.split())
