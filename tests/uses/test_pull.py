@@ -28,6 +28,7 @@ DEBIAN_FRONTEND=noninteractive apt-get -qq install --no-install-recommends git a
 git init --quiet --bare --initial-branch=main {SERVER}
 """
 UNIT = "artifact-registry-pull"
+REPORT = f"/var/lib/{UNIT}/report.json"
 
 
 class Team:
@@ -46,6 +47,7 @@ class Team:
         self.variables = {
             **json.loads(machine.variables.read_text(encoding="utf-8")),
             "artifact_registry_roles": ["poetry", "poetry_repositories", "gar_auth"],
+            "rollout_report": REPORT,
         }
         self.git("init", "--quiet", "--initial-branch=main")
 
