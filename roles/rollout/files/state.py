@@ -19,6 +19,7 @@ import json
 import os
 import re
 import shutil
+import stat
 import subprocess
 import sys
 import tarfile
@@ -75,7 +76,9 @@ def restore(places):
         for link in LINKS if before[name] else ():
             point(os.path.join(places[name], link), before[name].get(link, ""))
     if before["config"]:
-        bring_prefix_back(places["prefix"])
+        kept = os.path.join(places["prefix"], KEPT)
+        if os.path.isdir(kept):
+            mirror(kept, places["prefix"])
         idle = unpack(places, said)
         start_again(places, idle, said)
     return {"kept": True, "before": before, "now": look(places), "said": said}
@@ -128,45 +131,41 @@ def keep_prefix(prefix):
     kept = os.path.join(prefix, KEPT)
     shutil.rmtree(kept, ignore_errors=True)
     if os.path.isdir(prefix):
-        for name in [name for name in os.listdir(prefix) if name != KEPT]:
-            source, target = os.path.join(prefix, name), os.path.join(kept, name)
-            shutil.copytree(source, target, symlinks=True, copy_function=os.link)
+        shutil.copytree(
+            prefix, kept, symlinks=True, copy_function=os.link, ignore=shutil.ignore_patterns(KEPT)
+        )
 
 
-def bring_prefix_back(prefix):
-    """Put the program back: what differs by name or content changes place, the rest stays as it is."""
-    kept = os.path.join(prefix, KEPT)
-    if not os.path.isdir(kept):
-        return
-    for name in os.listdir(prefix):
-        if name != KEPT and not os.path.lexists(os.path.join(kept, name)):
-            remove(os.path.join(prefix, name))
-    for name in os.listdir(kept):
-        source, target = os.path.join(kept, name), os.path.join(prefix, name)
-        if same(source, target):
-            continue
-        new, old = f"{target}.new", f"{target}.old"
-        for left in (new, old):
-            remove(left)
-        shutil.copytree(source, new, symlinks=True, copy_function=os.link)
-        if os.path.lexists(target):
-            os.rename(target, old)
-        os.rename(new, target)
-        remove(old)
+def mirror(source, target):
+    """Make a directory the same as the one that is kept: what differs, file by file, each in one step."""
+    if os.path.islink(target) or os.path.isfile(target):
+        os.unlink(target)
+    os.makedirs(target, exist_ok=True)
+    shutil.copystat(source, target)
+    names = set(os.listdir(source))
+    for name in set(os.listdir(target)) - names - {KEPT}:
+        remove(os.path.join(target, name))
+    for name in names:
+        one, other = os.path.join(source, name), os.path.join(target, name)
+        if os.path.isdir(one) and not os.path.islink(one):
+            mirror(one, other)
+        elif signature(one) != signature(other):
+            new = f"{other}.before"
+            remove(new)
+            shutil.copyfile(one, new, follow_symlinks=False) if os.path.islink(one) else os.link(one, new)
+            if os.path.isdir(other) and not os.path.islink(other):
+                remove(other)
+            os.rename(new, other)
 
 
-def same(one, other):
-    """Whether two directories have the same files, by name and inode."""
-
-    def inodes(top):
-        return {
-            os.path.relpath(os.path.join(place, name), top): os.lstat(os.path.join(place, name)).st_ino
-            for place, _directories, files in os.walk(top)
-            for name in files
-            if "__pycache__" not in place
-        }
-
-    return os.path.isdir(other) and inodes(one) == inodes(other)
+def signature(path):
+    """What differs where two files differ; None without one."""
+    try:
+        info = os.lstat(path)
+    except FileNotFoundError:
+        return None
+    target = os.readlink(path) if stat.S_ISLNK(info.st_mode) else None
+    return (info.st_mode, target) if target else (info.st_mode, info.st_size, info.st_mtime_ns)
 
 
 def pack(patterns):

@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Say what differs on this machine from what the role would write: a JSON list; changes nothing.
+
+The role sends this file to Python's standard input, so that one task tells whether there is anything to do.
+
+Argument: JSON with C(files) (by path, the mode and the SHA-256 checksum), C(links) (by path, the target),
+C(present) (paths), C(absent) (paths), C(only) (by shell pattern, the paths that may match), C(units) (those
+that have to be active), C(services) (those that must not have failed) and C(accounts) (users).
+"""
+
+import glob
+import hashlib
+import json
+import os
+import pwd
+import stat
+import subprocess
+import sys
+
+
+def main(expected):
+    """All that is not as expected."""
+    differs = [path for path, wanted in expected["files"].items() if file(path) != wanted]
+    differs += [path for path, target in expected["links"].items() if link(path) != target]
+    differs += [path for path in expected["present"] if not os.path.lexists(path)]
+    differs += [path for path in expected["absent"] if os.path.lexists(path)]
+    for pattern, allowed in expected["only"].items():
+        differs += sorted(set(glob.glob(pattern)) - set(allowed))
+    differs += [name for name in expected["accounts"] if not known(name)]
+    return differs or units(expected["units"], expected["services"])
+
+
+def file(path):
+    """Mode and checksum of root's regular file; None for anything else."""
+    try:
+        info = os.lstat(path)
+        if not stat.S_ISREG(info.st_mode) or (info.st_uid, info.st_gid) != (0, 0):
+            return None
+        with open(path, "rb") as stream:
+            return f"{stat.S_IMODE(info.st_mode):04o} {hashlib.sha256(stream.read()).hexdigest()}"
+    except OSError:
+        return None
+
+
+def link(path):
+    """What a link says; None where there is none."""
+    return os.readlink(path) if os.path.islink(path) else None
+
+
+def known(name):
+    """Whether there is such an account."""
+    try:
+        pwd.getpwnam(name)
+    except KeyError:
+        return False
+    return True
+
+
+def units(active, services):
+    """The units that do not run and should, and the services that have failed."""
+    if not active:
+        return []
+    done = subprocess.run(
+        ["systemctl", "is-active", *active, *services], stdout=subprocess.PIPE, text=True, check=False
+    )
+    states = done.stdout.split()
+    if len(states) != len(active) + len(services):
+        return active
+    idle = [name for name, state in zip(active, states) if state != "active"]
+    return idle + [name for name, state in zip(services, states[len(active) :]) if state == "failed"]
+
+
+if __name__ == "__main__":
+    print(json.dumps(main(json.loads(sys.argv[1]))))
