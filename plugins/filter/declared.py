@@ -8,6 +8,7 @@ import typing as t
 from ansible.errors import AnsibleFilterError
 
 from ansible_collections.devbox.artifact_registry.plugins.module_utils import _validate as validate
+from ansible_collections.devbox.artifact_registry.plugins.module_utils._checkouts import parse_checkouts
 
 __all__ = ["FilterModule"]
 
@@ -35,4 +36,5 @@ class FilterModule:
             "repositories": repositories,
             "users": _checked(validate.parse_users),
             "identities": _checked(validate.parse_identities),
+            "checkouts": _checked(parse_checkouts),
         }

@@ -20,6 +20,7 @@ SHARED = {
     "artifact_registry_users",
     "artifact_registry_repositories",
     "artifact_registry_identities",
+    "artifact_registry_checkouts",
 }
 #: What stays on machines, and what only looks after it.
 LASTING = ("gcloud", "poetry", "poetry_repositories", "gar_auth")
@@ -147,4 +148,4 @@ def test_without_users_the_module_is_not_left_to_choose_one() -> None:
     (task,) = (
         task for task in tasks("poetry_repositories") if "devbox.artifact_registry.poetry_config" in task
     )
-    assert "poetry_repositories_users | length > 0" in task["when"]
+    assert "__poetry_repositories_there | length > 0" in task["when"]
