@@ -14,6 +14,8 @@ __all__ = ["PACKAGE", "Loop", "installing", "publish"]
 
 PACKAGE = "my_private_package"
 _SOURCE = "https://europe-west1-python.pkg.dev/demo-project/private-repo/simple/"
+#: Seconds between two rounds on a machine, for each of them: they all share this host's processors.
+_PAUSE = 3
 #: Without a cache and an environment each round asks the index again; what failed is kept.
 _LOOP = """\
 set -u
@@ -22,7 +24,7 @@ while [ ! -e stop ]; do
   rm -rf .venv
   if poetry install --no-cache --no-root --no-interaction --no-ansi > last 2>&1; then echo fine >> rounds
   else { echo '{"round": "failed"}'; cat last; } >> failures; echo failed >> rounds; fi
-  sleep 10
+  sleep PAUSE
 done
 """
 
@@ -88,7 +90,10 @@ def installing(machines: Iterable[Machine], *, user: str = "dev") -> Iterator[li
     machines = list(machines)
     for machine in machines:
         _prepare(machine, user=user)
-    running = [(machine, _start(machine, user=user), Loop(machine=machine.name)) for machine in machines]
+    script = _LOOP.replace("PAUSE", str(_PAUSE * len(machines)))
+    running = [
+        (machine, _start(machine, script, user=user), Loop(machine=machine.name)) for machine in machines
+    ]
     try:
         yield [loop for _machine, _process, loop in running]
     finally:
@@ -101,12 +106,12 @@ def installing(machines: Iterable[Machine], *, user: str = "dev") -> Iterator[li
             loop.rounds = len(rounds.split())
 
 
-def _start(machine: Machine, *, user: str) -> subprocess.Popen[str]:
+def _start(machine: Machine, script: str, *, user: str) -> subprocess.Popen[str]:
     command = [*machine.ssh_command(user, "-o", "BatchMode=yes"), "--", "bash -s"]
     process = subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, text=True
     )
     assert process.stdin is not None
-    process.stdin.write(_LOOP)
+    process.stdin.write(script)
     process.stdin.close()
     return process

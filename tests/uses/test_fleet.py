@@ -7,6 +7,7 @@ before left.
 
 from __future__ import annotations
 
+import concurrent.futures
 import json
 import os
 import signal
@@ -69,8 +70,8 @@ def bad() -> dict[str, Any]:
 
 
 def test_all_well_and_no_install_of_a_user_fails_meanwhile(fleet: Fleet) -> None:
-    for machine in fleet.machines:
-        loops.publish(machine)
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        list(pool.map(loops.publish, fleet.machines))
     with loops.installing(fleet.machines) as running:
         play = fleet.rollout(**release(poetry=NEW), rollout_batches=BATCHES)
     assert play.code == 0, play.output[-6000:]
