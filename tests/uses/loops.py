@@ -100,7 +100,7 @@ def installing(machines: Iterable[Machine], *, user: str = "dev") -> Iterator[li
         for machine, _process, _loop in running:
             machine.ssh(user, "touch ~/looping/stop")
         for machine, process, loop in running:
-            process.wait(timeout=120)
+            assert process.wait(timeout=120) == 0, f"the loop on {machine.name} was cut off"
             said = machine.ssh(user, "cat ~/looping/rounds; echo; cat ~/looping/failures 2>/dev/null").stdout
             rounds, _empty, loop.failures = said.partition("\n\n")
             loop.rounds = len(rounds.split())

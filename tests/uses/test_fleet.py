@@ -91,6 +91,17 @@ def test_the_same_release_again_changes_nothing(fleet: Fleet) -> None:
     assert set(fleet.states().values()) == {"done"}
 
 
+def test_check_mode_predicts_changes_makes_none_and_does_not_hide_a_mistake(fleet: Fleet) -> None:
+    canary = fleet.machines[0]
+    before = what(canary)
+    play = fleet.rollout("--check", "--limit", canary.name, **release(poetry=OLD))
+    assert (play.code, play.changed > 0) == (0, True), play.output[-3000:]
+    play = fleet.rollout("--check", "--limit", canary.name, **release(poetry=OLD), gar_auth_interval=999)
+    assert play.code != 0
+    assert "gar_auth_interval: found 999" in play.output
+    assert what(canary) == before
+
+
 def test_a_bad_release_that_fails_in_the_canary_changes_nothing_beyond_it_and_nothing_in_it(
     fleet: Fleet,
 ) -> None:
@@ -116,8 +127,11 @@ def test_a_bad_release_that_fails_in_the_second_batch_is_taken_back_there_and_re
     for machine in second[:-1]:  # the last one is fine, and goes back with its batch all the same
         machine.control.deny(NEXT, permission="download")
     before = {machine.name: what(machine) for machine in fleet.machines}
-    play = fleet.rollout(**variables, rollout_batches=BATCHES)
+    with loops.installing(second) as running:
+        # fewer forks than a batch has hosts: the verdict is one for all of them
+        play = fleet.rollout("--forks", str(BATCHES[1] - 1), **variables, rollout_batches=BATCHES)
     assert play.code != 0
+    assert {loop.machine: loop.failures for loop in running if loop.failures} == {}
     expected = {
         **{machine.name: "done" for machine in first},
         **{machine.name: "failed" for machine in second[:-1]},
@@ -142,8 +156,10 @@ def test_hosts_that_fail_for_themselves_are_left_as_they_were_and_the_rest_goes_
     fill(full)
     broken.ssh("ops", "echo 'x = [' >> ~/.config/pypoetry/auth.toml", check=True)
     inventory = fleet.inventory("nowhere")
+    # in the middle, and a batch of its own: one that fails as a whole, and does not end the rollout
+    batches = [SIZE // 2 - 1, 1, "100%"]
     play = fleet.rollout(
-        **release(poetry=NEW), rollout_batches=BATCHES, rollout_failures=3, inventory=inventory
+        **release(poetry=NEW), rollout_batches=batches, rollout_failures=3, inventory=inventory
     )
     assert play.code != 0
     states = fleet.states()
@@ -167,10 +183,12 @@ def test_hosts_that_fail_for_themselves_are_left_as_they_were_and_the_rest_goes_
 
 def test_a_rollout_that_was_killed_is_resumed_by_the_same_command(fleet: Fleet) -> None:
     variables = {**release(poetry=OLD), "gar_auth_interval": 20, "rollout_batches": BATCHES}
-    kill_in(fleet, batch=2, variables=variables)
-    assert "begun" in fleet.states().values()
-    play = fleet.rollout(**variables)
+    with loops.installing(fleet.machines[1 : 1 + BATCHES[0]]) as running:
+        kill_in(fleet, batch=2, variables=variables)
+        assert "begun" in fleet.states().values()
+        play = fleet.rollout(**variables)
     assert play.code == 0, play.output[-6000:]
+    assert {loop.machine: loop.failures for loop in running if loop.failures} == {}
     assert "Take it back" in play.output
     assert set(fleet.states().values()) == {"done"}
     assert set(fleet.poetry().values()) == {OLD}

@@ -7,7 +7,8 @@ root.
 Arguments: what to do (C(begin), C(restore), C(end)) and the places as JSON: C(state), the directory for what
 is kept; C(prefix), C(etc) and C(program) of gar-auth; C(poetry) and C(gcloud), prefixes whose versions have a
 directory each and a link that says which is in use; C(systemd), which is there where systemd runs; C(files),
-shell patterns of all else that a release writes.
+shell patterns of all else that a release writes; C(shared), files that are others' too, and C(shares),
+whether the release writes to them; C(users), whom the release is for.
 
 What was there before stays until C(end): a rollout that is interrupted can always be taken back, and the next
 one does that first. The record is written last and removed first.
@@ -17,6 +18,7 @@ import glob
 import io
 import json
 import os
+import pwd
 import re
 import shutil
 import stat
@@ -26,6 +28,8 @@ import tarfile
 
 RECORD = "before.json"
 FILES = "before.tar"
+#: The configuration of the release.
+AFTER = "after.json"
 #: Below gar-auth's own prefix, so that links suffice: nothing in it is ever changed in place.
 KEPT = ".before"
 LINKS = ("current", "previous")
@@ -46,15 +50,23 @@ def begin(places):
         return {"interrupted": True, "before": read(record), "now": look(places)}
     os.makedirs(places["state"], mode=0o700, exist_ok=True)
     before = look(places)
+    before["files"] = places["files"] + (
+        places["shared"] if places["shares"] or shares(before["config"]) else []
+    )
     keep_prefix(places["prefix"])
-    write(os.path.join(places["state"], FILES), pack(places["files"]))
+    write(os.path.join(places["state"], FILES), pack(before["files"]))
     write(record, json.dumps(before).encode())
     return {"interrupted": False, "before": before, "now": before}
 
 
+def shares(config):
+    """Whether that configuration has files of other clients, or the environment of all."""
+    return bool(config and (config.get("clients") or config.get("keyring_only")))
+
+
 def end(places):
     """Forget what was before: the release is what the machine has now."""
-    for path in (os.path.join(places["state"], name) for name in (RECORD, FILES)):
+    for path in (os.path.join(places["state"], name) for name in (RECORD, FILES, AFTER)):
         if os.path.exists(path):
             os.unlink(path)
     shutil.rmtree(os.path.join(places["prefix"], KEPT), ignore_errors=True)
@@ -67,21 +79,43 @@ def restore(places):
     """Put back what was there; twice is fine. C(said) is what went wrong on the way and stopped nothing."""
     record = os.path.join(places["state"], RECORD)
     if not os.path.exists(record):
-        return {"kept": False, "before": {}, "now": look(places), "said": []}
+        return {"kept": False, "before": {}, "now": look(places), "there": [], "said": []}
     before, said = read(record), []
-    now = look(places)
-    if before["config"]:
-        take_entries_back(places, before["config"], now["config"] or {}, said)
+    old, new = before["config"], release(places)
+    undone = run_all(entries_to_take_back(places["program"], old or {}, new)) if old else []
     for name in ("poetry", "gcloud"):
         for link in LINKS if before[name] else ():
-            point(os.path.join(places[name], link), before[name].get(link, ""))
-    if before["config"]:
+            point(os.path.join(places[name], link), before[name].get(link, ""), said)
+    if old:
         kept = os.path.join(places["prefix"], KEPT)
         if os.path.isdir(kept):
             mirror(kept, places["prefix"])
-        idle = unpack(places, said)
-        start_again(places, idle, said)
-    return {"kept": True, "before": before, "now": look(places), "said": said}
+        idle = unpack(places, before["files"], said)
+        # what the release's own program could not do, the old one can
+        for command in undone:
+            tell([command[0], "--config", os.path.join(places["state"], AFTER), *command[1:]], said)
+        bring_readers_back(places["program"], old, said)
+        start_again(places, before["files"], idle, said)
+    names = {*places["users"], *(old or {}).get("users", ())}
+    there = sorted(name for name in names if known(name))
+    return {"kept": True, "before": before, "now": look(places), "there": there, "said": said}
+
+
+def release(places):
+    """The configuration of the release, also where an interrupted call has put the old one back already."""
+    path = os.path.join(places["state"], AFTER)
+    if not os.path.exists(path):
+        write(path, json.dumps(look(places)["config"] or {}).encode())
+    return read(path)
+
+
+def known(name):
+    """Whether there is such an account."""
+    try:
+        pwd.getpwnam(name)
+    except KeyError:
+        return False
+    return True
 
 
 def look(places):
@@ -118,12 +152,17 @@ def links(prefix):
 
 
 def package(name):
-    """The version of a package of dpkg's; None without one."""
-    if not shutil.which("dpkg-query"):
-        return None
-    done = run(["dpkg-query", "--show", "--showformat=${db:Status-Status} ${Version}", name])
-    status, _space, version = done.stdout.partition(" ")
-    return version if status == "installed" else None
+    """The version of a package, without the number of its build; None without one."""
+    if shutil.which("dpkg-query"):
+        done = run(["dpkg-query", "--show", "--showformat=${db:Status-Status} ${Version}", name])
+        status, _space, version = done.stdout.partition(" ")
+        if status == "installed":
+            return version.rpartition("-")[0] or version
+    if shutil.which("rpm"):
+        done = run(["rpm", "-q", "--queryformat=%{VERSION}", name])
+        if done.returncode == 0:
+            return done.stdout
+    return None
 
 
 def keep_prefix(prefix):
@@ -137,25 +176,39 @@ def keep_prefix(prefix):
 
 
 def mirror(source, target):
-    """Make a directory the same as the one that is kept: what differs, file by file, each in one step."""
+    """Make a directory the same as the one that is kept: what differs, file by file, each in one step.
+
+    What is not kept goes last, so that a program that starts meanwhile finds all that it needs.
+    """
+    for gone in replace(source, target):
+        remove(gone)
+
+
+def replace(source, target):
+    """Bring what is kept; return the paths that are not kept."""
     if os.path.islink(target) or os.path.isfile(target):
         os.unlink(target)
     os.makedirs(target, exist_ok=True)
     shutil.copystat(source, target)
     names = set(os.listdir(source))
-    for name in set(os.listdir(target)) - names - {KEPT}:
-        remove(os.path.join(target, name))
-    for name in names:
+    extra = [os.path.join(target, name) for name in set(os.listdir(target)) - names - {KEPT}]
+    for name in sorted(
+        names, key=lambda name: not name.startswith("venv")
+    ):  # before the programs that run it
         one, other = os.path.join(source, name), os.path.join(target, name)
         if os.path.isdir(one) and not os.path.islink(one):
-            mirror(one, other)
+            extra += replace(one, other)
         elif signature(one) != signature(other):
             new = f"{other}.before"
             remove(new)
-            shutil.copyfile(one, new, follow_symlinks=False) if os.path.islink(one) else os.link(one, new)
+            if os.path.islink(one):
+                os.symlink(os.readlink(one), new)
+            else:
+                os.link(one, new)
             if os.path.isdir(other) and not os.path.islink(other):
                 remove(other)
             os.rename(new, other)
+    return extra
 
 
 def signature(path):
@@ -188,18 +241,18 @@ def matching(patterns):
     return sorted(found)
 
 
-def unpack(places, said):
-    """Put the files back, remove those that were not there; the units that nobody wants any more."""
+def unpack(places, patterns, said):
+    """Put the files back, then remove those that were not there; the units that nobody wants any more."""
     with tarfile.open(os.path.join(places["state"], FILES)) as archive:
         members = {"/" + member.name: member for member in archive}
-        extra = [found for found in matching(places["files"]) if found not in members]
+        extra = [found for found in matching(patterns) if found not in members]
         idle = [os.path.basename(found) for found in extra if is_wish(found)]
-        if idle and booted(places):
-            tell(["systemctl", "stop", *idle, *services(idle)], said)
-        for found in sorted(extra, reverse=True):
-            remove(found)
         for target, member in sorted(members.items()):
             put_back(archive, member, target)
+    if idle and booted(places):
+        tell(["systemctl", "stop", *idle, *services(idle)], said)
+    for found in sorted(extra, reverse=True):
+        remove(found)
     return idle
 
 
@@ -227,27 +280,46 @@ def put_back(archive, member, target):
     os.rename(new, target)
 
 
-def take_entries_back(places, before, now, said):
-    """Take out of users' homes what only the release has there, by the program that put it there."""
-    new = {one["name"] for one in now.get("repositories", [])} - {
-        one["name"] for one in before["repositories"]
-    }
-    environments = set(now.get("keyring_environments") or ()) - set(before.get("keyring_environments") or ())
-    if now.get("provider") == "token_timer":
-        all_of_it = before.get("provider", "token_timer") != "token_timer"
-        for user in now.get("users", []):
-            if user not in before["users"] or all_of_it:
-                tell([places["program"], "write", "--remove", user], said)
-            elif new:
-                only = [word for name in sorted(new) for word in ("--only", name)]
-                tell([places["program"], "write", "--remove", *only, user], said)
+def entries_to_take_back(program, before, now):
+    """The commands that take out of users' homes and of environments what only the release has there."""
+    new = sorted(
+        {one["name"] for one in now.get("repositories", [])} - {one["name"] for one in before["repositories"]}
+    )
+    environments = sorted(
+        set(now.get("keyring_environments") or ()) - set(before.get("keyring_environments") or ())
+    )
+    wrote, writes = (one.get("provider", "token_timer") == "token_timer" for one in (now, before))
+    commands = []
+    for user in now.get("users", []) if wrote else ():
+        if user not in before["users"] or not writes:
+            commands.append([program, "write", "--remove", user])
+        elif new:
+            only = [word for name in new for word in ("--only", name)]
+            commands.append([program, "write", "--remove", *only, user])
     if environments:
-        tell([places["program"], "keyring", "remove", *sorted(environments)], said)
+        commands.append([program, "keyring", "remove", *environments])
+    return commands
 
 
-def start_again(places, idle, said):
+def run_all(commands):
+    """Run them; return those that failed."""
+    return [command for command in commands if run(command).returncode]
+
+
+def bring_readers_back(program, config, said):
+    """Who may read the machine's tokens, and the backends, which are copies in other environments."""
+    group = config.get("keyring_group")
+    if group:
+        members = ",".join(user for user in config["users"] if user != "root" and known(user))
+        tell(["groupadd", "--system", "--force", group], said)
+        tell(["gpasswd", "--members", members, group], said)
+    if config.get("keyring_environments"):
+        tell([program, "keyring", "install", *config["keyring_environments"]], said)
+
+
+def start_again(places, patterns, idle, said):
     """Let systemd run what it ran before, and bring everybody's tokens at once."""
-    wishes = [found for found in matching(places["files"]) if is_wish(found)]
+    wishes = [found for found in matching(patterns) if is_wish(found)]
     units = sorted({os.path.basename(found) for found in wishes})
     if booted(places):
         tell(["systemctl", "daemon-reload"], said)
@@ -275,10 +347,13 @@ def booted(places):
     return os.path.isdir(places["systemd"])
 
 
-def point(link, version):
-    """Let a link name a version in one step; without a version there is no link."""
+def point(link, version, said):
+    """Let a link name a version in one step; a version that is there no more leaves the link as it is."""
     if not version:
         remove(link)
+    elif not os.path.isdir(os.path.join(os.path.dirname(link), version)):
+        if os.path.basename(link) == LINKS[0]:
+            said.append(f"{link}: {version} is there no more")
     elif not os.path.islink(link) or os.readlink(link) != version:
         new = f"{link}.before"
         remove(new)

@@ -124,12 +124,45 @@ def test_a_user_who_is_not_declared_is_refused(mine: Program) -> None:
     )
 
 
+LOGIN = {"type": "gcloud", "per_user": True}
+
+
 def test_a_user_who_has_not_logged_in_yet_is_told_so_and_nothing_is_wrong(
-    configure: Callable[..., Path], capfd: pytest.CaptureFixture[str]
+    configure: Callable[..., Path], capfd: pytest.CaptureFixture[str], poetry: Callable[[str], str]
 ) -> None:
-    identity = {"default": {"type": "gcloud", "per_user": True}}
-    program = Program(capfd, configure(users=[ME], identities=identity))
-    code, output, _errors = program("check", "--json")
-    answer = json.loads(output)
-    assert (code, answer["fine"], answer["users"][ME]["state"]) == (0, True, "waiting")
-    assert "gcloud auth login" in answer["users"][ME]["findings"][0]["found"]
+    program = Program(capfd, configure(users=[ME], identities={"default": LOGIN}, service_manager="none"))
+    code, output, _errors = program("check", "--json", "--poetry", poetry("exit 0"))
+    answer = json.loads(output)["users"][ME]
+    problems = [one for one in answer["findings"] if one["level"] == "problem"]
+    assert "gcloud auth login" in answer["findings"][-1]["found"]
+    assert [one["check"] for one in problems if one["check"] in ("index", "publish")] == []
+    assert (code == 0) is (problems == [])
+
+
+def test_what_needs_no_login_is_looked_at_all_the_same(
+    configure: Callable[..., Path], capfd: pytest.CaptureFixture[str], poetry: Callable[[str], str]
+) -> None:
+    program = Program(capfd, configure(users=[ME], identities={"default": LOGIN}))
+    code, output, _errors = program("check", "--json", "--poetry", poetry("exit 1"))
+    assert code != 0
+    assert found(output)["publish"].endswith("ended with code 1")
+
+
+def test_a_repository_made_above_by_somebody_else_is_none_of_poetrys_business(
+    mine: Program, poetry: Callable[[str], str]
+) -> None:
+    script = 'echo "$GIT_CEILING_DIRECTORIES" "$PWD" > "$0.said"'
+    broken = poetry(script)
+    mine("check", "--json", "--poetry", broken)
+    ceiling, place = Path(f"{broken}.said").read_text().split()
+    assert str(Path(place).parent) == ceiling
+
+
+def test_what_a_poetry_that_never_ends_has_started_ends_with_it(
+    mine: Program, poetry: Callable[[str], str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(check, "SECONDS", 2.0)
+    mine("check", "--json", "--poetry", poetry(f"sleep 600 & echo $! > {tmp_path}/child; wait"))
+    child = int((tmp_path / "child").read_text())
+    state = Path(f"/proc/{child}/stat")
+    assert not state.exists() or state.read_text().rpartition(")")[2].split()[0] == "Z"

@@ -32,6 +32,9 @@ class Machine:
             "poetry": str(top / "opt/poetry"),
             "gcloud": str(top / "opt/gcloud"),
             "systemd": str(top / "run/systemd"),
+            "shared": [str(top / "etc/pip.conf")],
+            "shares": False,
+            "users": ["root", "nobody-of-that-name"],
             "files": [
                 f"{top}/units/gar-auth-*",
                 f"{top}/units/*.wants/gar-auth-*",
@@ -180,6 +183,7 @@ def test_a_machine_without_anything_of_ours_has_nothing_to_put_back(tmp_path: Pa
         shutil.rmtree(tmp_path / name)
     found = machine("begin")
     assert found["before"] == {
+        "files": machine.places["files"],
         "config": None,
         "gar_auth": None,
         "gcloud": {},
@@ -221,9 +225,83 @@ def test_a_program_that_does_not_run_keeps_nobody_from_going_back(machine: Machi
     machine("begin")
     machine.write("opt/gar-auth/bin/gar-auth", "#!/bin/sh\necho broken >&2\nexit 1\n").chmod(0o755)
     machine.configure(repositories=["private-repo"], users=["dev", "bob"])
-    said = machine("restore")["said"]
-    assert said[0].endswith("write --remove: broken")
+    assert machine("restore")["said"] == []
     assert machine.tree() == before
+    # the program of before has done what the new one could not
+    after = f"{machine.places['state']}/after.json"
+    assert machine.said.read_text().splitlines() == [f"--config {after} write --remove bob", "refresh"]
+    assert "bob" in Path(after).read_text()
+
+
+def test_files_that_are_others_too_are_put_back_only_where_a_release_writes_to_them(machine: Machine) -> None:
+    machine("begin")
+    machine.write("etc/pip.conf", "an administrator's, since\n")
+    machine("restore")
+    assert (machine.top / "etc/pip.conf").exists()
+    machine("end")
+    machine.places["shares"] = True
+    machine("begin")
+    machine.write("etc/pip.conf", "with our index\n")
+    machine("restore")
+    assert (machine.top / "etc/pip.conf").read_text() == "an administrator's, since\n"
+
+
+def test_a_version_that_is_there_no_more_leaves_the_link_that_works(machine: Machine) -> None:
+    machine("begin")
+    machine.release()
+    shutil.rmtree(machine.top / "opt/poetry/2.4.3-aaaaaaaa")
+    (said,) = machine("restore")["said"]
+    assert said.endswith("opt/poetry/current: 2.4.3-aaaaaaaa is there no more")
+    assert (machine.top / "opt/poetry/current").is_dir()
+
+
+def test_backends_in_other_environments_come_back_too(machine: Machine) -> None:
+    environments = {"provider": "keyring", "keyring_environments": ["/opt/poetry/current"]}
+    machine.configure(repositories=["private-repo"], users=["dev"], **environments)
+    machine("begin")
+    machine.configure(repositories=["private-repo"], users=["dev"])
+    machine("restore")
+    said = machine.said.read_text().splitlines()
+    assert said == ["write --remove dev", "keyring install /opt/poetry/current", "refresh"]
+
+
+def test_it_is_told_who_still_has_an_account(machine: Machine) -> None:
+    machine.configure(repositories=["private-repo"], users=["root", "deleted-since"])
+    machine("begin")
+    assert machine("restore")["there"] == ["root"]
+
+
+def test_a_program_that_starts_meanwhile_finds_all_that_it_needs(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = functions()
+    names["begin"](machine.places)
+    machine.release()
+    program = machine.top / "opt/gar-auth/bin/gar-auth"
+    machine.write("opt/gar-auth/bin/gar-auth", "needs venv-2\n")
+    seen = []
+    rename, unlink, rmtree = os.rename, os.unlink, shutil.rmtree
+
+    def looking(act: Callable[..., None]) -> Callable[..., None]:
+        def acted(*arguments: Any, **options: Any) -> None:
+            act(*arguments, **options)
+            needed = "venv-2" if "venv-2" in program.read_text() else "venv-1"
+            seen.append((machine.top / "opt/gar-auth" / needed / "bin/python").exists())
+
+        return acted
+
+    for place, name, act in ((os, "rename", rename), (os, "unlink", unlink), (shutil, "rmtree", rmtree)):
+        monkeypatch.setattr(place, name, looking(act))
+    names["mirror"](f"{machine.places['prefix']}/.before", machine.places["prefix"])
+    assert len(seen) > 3
+    assert all(seen)
+
+
+def functions() -> dict[str, Any]:
+    """The names that the file defines."""
+    names: dict[str, Any] = {"__name__": "state"}
+    exec(compile(SCRIPT.read_text(encoding="utf-8"), SCRIPT, "exec"), names)  # noqa: S102 - the role's own file
+    return names
 
 
 def test_a_full_disk_is_named_and_nothing_counts_as_kept(machine: Machine, tmp_path: Path) -> None:
@@ -243,8 +321,7 @@ def test_a_full_disk_is_named_and_nothing_counts_as_kept(machine: Machine, tmp_p
 
 def test_links_change_in_one_step(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     """Somebody who starts Poetry while it is put back always finds one."""
-    names: dict[str, Any] = {"__name__": "state"}
-    exec(compile(SCRIPT.read_text(encoding="utf-8"), SCRIPT, "exec"), names)  # noqa: S102 - the role's own file
+    names = functions()
     current = machine.top / "opt/poetry/current"
     seen = []
     rename: Callable[[str, str], None] = os.rename
@@ -255,6 +332,6 @@ def test_links_change_in_one_step(machine: Machine, monkeypatch: pytest.MonkeyPa
         seen.append(current.exists())
 
     monkeypatch.setattr(os, "rename", watched)
-    names["point"](str(current), "2.3.4-bbbbbbbb")
+    names["point"](str(current), "2.3.4-bbbbbbbb", [])
     assert seen == [True, True]
     assert os.readlink(current) == "2.3.4-bbbbbbbb"

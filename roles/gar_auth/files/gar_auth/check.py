@@ -3,12 +3,14 @@
 
 Root looks at every user, each in a process of that user, with the environment of a new session; another
 user looks at the own account. Exit code: 0 when nothing is wrong, otherwise that of the most severe problem.
-A user who has not logged in yet is told what to run, and nothing is wrong with that.
+A user who has not logged in yet is told what to run, and nothing is wrong with that; what needs no login is
+looked at all the same.
 """
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 import importlib
 import json
@@ -16,6 +18,7 @@ import os
 import pwd
 import re
 import shutil
+import signal
 import subprocess
 import tempfile
 import typing as t
@@ -113,42 +116,58 @@ def _check(
     *,
     poetry: str | None,
 ) -> dict[str, Checked]:
-    waiting: dict[str, list[Finding]] = {}
-    for hint in inspect(config, store).hints():
+    report = inspect(config, store)
+    awaited = {
+        user: {name for name, entry in own.items() if entry.awaits_login(report.now)}
+        for user, own in report.logins.items()
+    }
+    hints: dict[str, list[Finding]] = {}
+    for hint in report.hints():
         user, _colon, text = hint.partition(": ")
-        waiting.setdefault(user, []).append(note("login", text))
-    asked = [account for account in accounts if account.pw_name not in waiting]
-    repository = config.repositories[0].name if config.repositories else None
-    jobs = [
-        (account, functools.partial(_look, config, store, account, poetry=poetry, repository=repository))
-        for account in asked
-    ]
+        hints.setdefault(user, []).append(note("login", text))
+    jobs = []
+    for account in accounts:
+        rest = _without(config, awaited.get(account.pw_name, ()))
+        names = [one.name for one in (*rest.repositories, *config.repositories)]
+        publish = functools.partial(_publish, poetry, names[0]) if names else None
+        jobs.append((account, functools.partial(_look, rest, store, account, publish=publish)))
     with contextlib.suppress(ImportError):  # the walk says so
         importlib.import_module("requests")  # once, before there are many processes
     answers = run_all(jobs, seconds=3 * SECONDS, at_once=AT_ONCE)
-    found = {user: Checked("waiting", hints) for user, hints in waiting.items()}
-    for account, answer in zip(asked, answers):
+    found = {}
+    for account, answer in zip(accounts, answers):
         if isinstance(answer, WorkFailed):
             findings = [_unknown(str(answer))]
         else:
             findings = [
                 Finding(**{**one, "level": Level(one["level"]), "code": Exit(one["code"])}) for one in answer
             ]
-        fine = worst(findings) is Exit.FINE
-        found[account.pw_name] = Checked("fine" if fine else "problem", findings)
-    return {account.pw_name: found[account.pw_name] for account in accounts}
+        told = hints.get(account.pw_name, [])
+        state = "problem" if worst(findings) is not Exit.FINE else "waiting" if told else "fine"
+        found[account.pw_name] = Checked(state, [*findings, *told])
+    return found
+
+
+def _without(config: Config, identities: t.Collection[str]) -> Config:
+    """The configuration without the repositories of identities that wait for the user's login."""
+    kept = tuple(one for one in config.repositories if one.identity not in identities)
+    return dataclasses.replace(config, repositories=kept)
 
 
 def _look(
-    config: Config, store: Store, account: pwd.struct_passwd, *, poetry: str | None, repository: str | None
+    config: Config,
+    store: Store,
+    account: pwd.struct_passwd,
+    *,
+    publish: t.Callable[[t.Mapping[str, str]], Finding] | None,
 ) -> list[dict[str, t.Any]]:
     """What the user sees; runs as that user, in a process of its own."""
     environment = session(account)
     os.environ.clear()
     os.environ.update(environment)
     findings = examine(config, store, account, project=None)
-    if repository:
-        findings.append(_publish(poetry, repository, environment))
+    if publish is not None:
+        findings.append(publish(environment))
     return [_plain(one) for one in findings]
 
 
@@ -183,7 +202,12 @@ def _publish(poetry: str | None, repository: str, environment: t.Mapping[str, st
         package.mkdir()
         (package / "__init__.py").touch()
         (Path(place) / "pyproject.toml").write_text(_PROJECT, encoding="utf-8")
-        quiet = {"POETRY_VIRTUALENVS_CREATE": "false", "POETRY_CACHE_DIR": f"{place}/cache"}
+        quiet = {
+            "POETRY_VIRTUALENVS_CREATE": "false",
+            "POETRY_CACHE_DIR": f"{place}/cache",
+            # Poetry asks git, and anybody can make a repository of the directory above
+            "GIT_CEILING_DIRECTORIES": os.path.dirname(os.path.realpath(place)),
+        }
         command = [found, "publish", "--build", "--dry-run", "--no-interaction", "--no-ansi"]
         done = _run([*command, "--repository", repository], {**environment, **quiet}, directory=place)
     if done.returncode == 0:
@@ -201,21 +225,29 @@ def _run(
     command: t.Sequence[str], environment: t.Mapping[str, str], *, directory: str
 ) -> subprocess.CompletedProcess[str]:
     try:
-        return subprocess.run(
+        process = subprocess.Popen(
             command,
             env=dict(environment),
             cwd=directory,
             stdin=subprocess.DEVNULL,
-            capture_output=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             text=True,
             errors="replace",
-            timeout=SECONDS,
-            check=False,
+            start_new_session=True,
         )
-    except subprocess.TimeoutExpired:
-        return subprocess.CompletedProcess(command, 124, "", f"not done within {SECONDS:g} s")
     except OSError as error:
         return subprocess.CompletedProcess(command, 126, "", f"{command[0]}: {error.strerror}")
+    with process:
+        try:
+            output, errors = process.communicate(timeout=SECONDS)
+            code = process.returncode
+        except subprocess.TimeoutExpired:
+            output, errors, code = "", f"not done within {SECONDS:g} s", 124
+        finally:
+            with contextlib.suppress(OSError):  # with all that it has started
+                os.killpg(process.pid, signal.SIGKILL)
+    return subprocess.CompletedProcess(command, code, output, errors)
 
 
 def _unknown(found: str) -> Finding:
