@@ -3,12 +3,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 from typing import Any
 
 import pytest
 
 from lab.machines import Machine
+from lab.system import LabError
 
 _JOURNAL = "sudo journalctl --no-pager --lines=40 --output=short-precise --unit='gar-auth-*'"
 
@@ -18,10 +19,27 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, Any, Any]:
     """Add the journal to the report of a failure."""
     report = yield
     if report.failed:
-        for machine in getattr(item, "funcargs", {}).values():
-            if isinstance(machine, Machine):
-                shown = machine.ssh("admin", _JOURNAL)
-                report.sections.append(
-                    (f"journal of gar-auth-* on {machine.name}", shown.stdout + shown.stderr)
-                )
+        for machine in machines(getattr(item, "funcargs", {}).values()):
+            report.sections.append((f"journal of gar-auth-* on {machine.name}", journal(machine)))
     return report
+
+
+def machines(fixtures: Iterable[object]) -> list[Machine]:
+    """The machines among fixtures, and those that a fixture has as C(machine) or C(machines)."""
+    found: dict[str, Machine] = {}
+    for one in fixtures:
+        several = getattr(one, "machines", None)
+        inside = several if isinstance(several, (list, tuple)) else ()
+        for machine in (one, getattr(one, "machine", None), *inside):
+            if isinstance(machine, Machine):
+                found[machine.name] = machine
+    return list(found.values())
+
+
+def journal(machine: Machine) -> str:
+    """What our units have logged there, or why nobody knows."""
+    try:
+        shown = machine.ssh("admin", _JOURNAL, timeout=60)
+    except LabError as error:
+        return str(error)
+    return shown.stdout + shown.stderr

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from lab.machines import Machine
+from uses import people
 
 __all__ = ["PACKAGE", "Loop", "installing", "publish"]
 
@@ -38,18 +39,9 @@ class Loop:
     failures: str = ""
 
 
-def publish(machine: Machine, *, user: str = "dev", package: str = PACKAGE, version: str = "0.1.0") -> None:
-    """Publish a package as a user does."""
-    script = f"""\
-set -eu
-rm -rf {package}
-poetry new --quiet {package}
-cd {package}
-poetry version --quiet {version}
-poetry publish --build --repository private-repo --no-interaction
-"""
-    done = machine.ssh(user, "bash -s", input=script)
-    assert done.returncode == 0, done.stdout + done.stderr
+def publish(machine: Machine, *, user: str = "dev") -> None:
+    """Publish the package that the loops install."""
+    people.publish(machine, user, PACKAGE)
 
 
 def _prepare(machine: Machine, *, user: str) -> None:

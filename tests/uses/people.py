@@ -18,6 +18,7 @@ __all__ = [
     "log_in",
     "owner",
     "publish",
+    "publishing",
     "start_project",
     "status",
     "token_of",
@@ -86,15 +87,28 @@ def start_project(machine: Machine, user: str, name: str, *, source: bool = Fals
 
 def publish(machine: Machine, user: str, package: str) -> None:
     """Make a package and publish it with what the machine has set up."""
-    start_project(machine, user, package)
-    command = f"cd ~/{package} && poetry publish --build --repository {REPOSITORY} --no-interaction"
-    done = machine.ssh(user, command)
+    done = machine.ssh(user, "sh -s", input=publishing(package))
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def add(machine: Machine, user: str, project: str, package: str, *, seconds: float) -> float:
-    """Add a package to a project, again and again until that works; return how many seconds it took."""
-    begin = time.monotonic()
+def publishing(package: str) -> str:
+    """Return a shell script that makes a package, version 0.1.0, in the user's home and publishes it."""
+    return f"""set -eu
+cd
+poetry new --no-interaction {package}
+(cd {package} && poetry publish --build --repository {REPOSITORY} --no-interaction)
+"""
+
+
+def add(
+    machine: Machine, user: str, project: str, package: str, *, seconds: float, since: float | None = None
+) -> float:
+    """Add a package to a project, again and again until that works; return how many seconds it took.
+
+    :param seconds: what it may take.
+    :param since: when they began, by :func:`time.monotonic`; by default now.
+    """
+    begin = time.monotonic() if since is None else since
     command = f"cd ~/{project} && poetry add --no-interaction --source {REPOSITORY} {package}"
     while (done := machine.ssh(user, command)).returncode != 0:
         taken = time.monotonic() - begin

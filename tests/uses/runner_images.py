@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Build container images as docs/examples does, run them beside a machine, and search images from outside."""
+"""Build container images as docs/examples does, run them beside a machine, and search images from outside.
+
+The base of each is a company's own: Debian with the certificate authorities of the lab and of a proxy.
+"""
 
 from __future__ import annotations
 
@@ -16,46 +19,62 @@ from typing import Any
 from lab import guest, images, owners, podman
 from lab.machines import Machine
 from lab.system import as_root
-from uses import plays
+from uses import people, plays
 
-__all__ = ["EXAMPLES", "build", "run", "traces", "walk"]
+__all__ = ["EXAMPLES", "base", "build", "run", "traces", "walk"]
 
 EXAMPLES = plays.CHECKOUT / "docs" / "examples" / "ci-image"
-_INDEX = "https://europe-west1-python.pkg.dev/demo-project/python/simple/"
 _TOKEN = re.compile(rb"ya29\.[A-Za-z0-9._-]{20}")
 _PROOF = b'USERNAME = "oauth2accesstoken"'
 """A line of our own program, which has to be found in each image."""
 
-# What stands for a company's own base image: Debian with its certificate authorities.
 _BASE = """\
 FROM {image}
 COPY *.crt /usr/local/share/ca-certificates/
 RUN update-ca-certificates
-"""
+{more}"""
 
 
 def walk(package: str) -> str:
     """Return a script with which a user publishes a package, adds it to a project and prints its version."""
     shown = f"import importlib.metadata as m, {package}; print(m.version('{package}'))"
-    return f"""set -eu
-cd
-poetry new {package}
-(cd {package} && poetry publish --build --repository private-repo --no-interaction)
+    return f"""{people.publishing(package)}
 poetry new app_{package}
 cd app_{package}
 poetry source add --priority=primary PyPI
-poetry source add --priority=supplemental private-repo {_INDEX}
-poetry add --source private-repo {package}
+poetry source add --priority=supplemental {people.REPOSITORY} {people.INDEX_URL}
+poetry add --source {people.REPOSITORY} {package}
 poetry run python -c "{shown}"
 """
 
 
+def base(place: Path, *, name: str, suite: str, more: str = "") -> str:
+    """Build a base image and return its name in podman.
+
+    :param place: a directory for what is built from; certificates in it (C(*.crt)) are trusted, too.
+    :param more: further lines of its Containerfile.
+    """
+    for number, certificate in enumerate(["", *guest.extra_authorities()]):  # COPY wants one at least
+        (place / f"host-{number}.crt").write_text(certificate, encoding="ascii")
+    (place / "Base").write_text(_BASE.format(image=images.ensure(suite), more=more), encoding="ascii")
+    image = f"{images.SAVED}:{name}-base"
+    _build(place, image=image, file="Base", arguments=["--quiet"])
+    return image
+
+
 def build(
-    machine: Machine, *, place: Path, variables: Mapping[str, Any]
+    machine: Machine,
+    *,
+    place: Path,
+    variables: Mapping[str, Any],
+    more: str = "",
+    arguments: Iterable[str] = (),
 ) -> tuple[str, subprocess.CompletedProcess[str]]:
     """Build the example's Containerfile in the machine's network; return the image's name and how it went.
 
-    :param place: an empty directory for what is built from.
+    :param place: a directory for what is built from, with what C(more) copies.
+    :param more: further lines of the base image's Containerfile.
+    :param arguments: further ones for podman.
     """
     galaxy = str(Path(sys.executable).parent / "ansible-galaxy")
     subprocess.run(
@@ -67,30 +86,27 @@ def build(
     )
     shutil.copy(EXAMPLES / "Containerfile", place)
     (place / "vars.yml").write_text(json.dumps(dict(variables)), encoding="utf-8")
-    for number, certificate in enumerate(guest.extra_authorities()):
-        (place / f"host-{number}.crt").write_text(certificate, encoding="ascii")
     shutil.copy(machine.emulator_directory / "ca.pem", place / "lab-ca.crt")
-    (place / "Base").write_text(_BASE.format(image=images.ensure(machine.suite)), encoding="ascii")
-    base, image = (f"{images.SAVED}:{machine.name}-{kind}" for kind in ("base", "container"))
-    _build(machine, place, image=base, file="Base")
-    done = _build(machine, place, image=image, file="Containerfile", arguments=[f"--build-arg=BASE={base}"])
-    images.remove_saved(base)
+    below = base(place, name=machine.name, suite=machine.suite, more=more)
+    image = f"{images.SAVED}:{machine.name}-container"
+    network = f"--network=ns:/proc/{machine.pid}/ns/net"
+    options = ["--pull=never", network, f"--build-arg=BASE={below}", *arguments]
+    done = _build(place, image=image, file="Containerfile", arguments=options, check=False)
+    images.remove_saved(below)
     return image, done
 
 
 def _build(
-    machine: Machine, place: Path, *, image: str, file: str, arguments: Iterable[str] = ()
+    place: Path, *, image: str, file: str, arguments: Iterable[str], check: bool = True
 ) -> subprocess.CompletedProcess[str]:
     return podman.podman(
         "build",
-        "--quiet" if file == "Base" else "--pull=never",
-        f"--network=ns:/proc/{machine.pid}/ns/net",
         f"--label={podman.LABEL}.saved-by={owners.identify(os.getpid())}",
         f"--tag={image}",
         f"--file={place / file}",
         *arguments,
         str(place),
-        check=file == "Base",
+        check=check,
         timeout=900,
     )
 

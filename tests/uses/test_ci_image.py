@@ -18,7 +18,7 @@ import pytest
 from lab import connection, images
 from lab.emulator.records import DEFAULT_ACCOUNT
 from lab.machines import Machine
-from lab.system import LabError, Need, install
+from lab.system import LabError, Need, find_program, install, run
 from uses import plays, runner_images
 
 FIRST_TOKEN_SECONDS = 60.0
@@ -26,6 +26,7 @@ ACCOUNTS = [
     "runners-one@demo-project.iam.gserviceaccount.com",
     "runners-two@demo-project.iam.gserviceaccount.com",
 ]
+KEY_IN_BASE = "/srv/deploy/key.json"
 UNITS = (
     "gar-auth-fetch@default.timer gar-auth-write@dev.path gar-auth-write@ops.path gar-auth-write@runner.path"
 )
@@ -36,8 +37,9 @@ class Built:
     """Both images, how the runs that made them ended, and what must be in neither.
 
     :ivar canaries: by path, what somebody left on the machine before the first run, and its kind.
+    :ivar container_refused: the build of a container image whose base holds a key.
     :ivar idle: what systemctl said of the units when the image was ready.
-    :ivar packer: Packer's output; None where it is not to be had.
+    :ivar packer: Packer's output; None where apt has none.
     """
 
     refused: plays.Play
@@ -45,6 +47,7 @@ class Built:
     canaries: dict[str, tuple[str, str]]
     idle: str
     packer: str | None
+    container_refused: subprocess.CompletedProcess[str]
     container_build: subprocess.CompletedProcess[str]
     images: dict[str, str]
     secrets: set[bytes]
@@ -66,12 +69,14 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Built]:
             machine.ssh("admin", f"sudo rm -rf {shlex.join(canaries)}", check=True)
             done = build(machine, place, variables)
             idle = machine.ssh("admin", f"systemctl is-active {UNITS}; systemctl is-enabled {UNITS}").stdout
+            key, container_refused = build_on_a_key(machine, tmp_path_factory.mktemp("refused"))
             context = tmp_path_factory.mktemp("container")
             alone = {**variables, "artifact_registry_users": ["runner"]}
             made["container"], container_build = runner_images.build(machine, place=context, variables=alone)
             packer = build_with_packer(machine, place, variables)
             secrets = {token.value.encode() for token in machine.control.tokens()}
             secrets |= {line for _kind, text in canaries.values() for line in secret_lines(text)}
+            secrets |= set(secret_lines(key))
             secrets |= set(secret_lines((machine.directory / "host_ed25519").read_text(encoding="ascii")))
             made["vm"] = machine.save("ci-image-vm")
         yield Built(
@@ -80,6 +85,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Built]:
             canaries=canaries,
             idle=idle,
             packer=packer,
+            container_refused=container_refused,
             container_build=container_build,
             images=made,
             secrets=secrets,
@@ -136,11 +142,27 @@ def start_units(machine: Machine) -> None:
     assert machine.control.stats().valid
 
 
+def build_on_a_key(machine: Machine, context: Path) -> tuple[str, subprocess.CompletedProcess[str]]:
+    """Build a container image, without any role, from a base that holds a key; return the key as well."""
+    key = json.dumps(machine.control.create_key("robot@demo-project.iam.gserviceaccount.com"))
+    (context / "key.json").write_text(key, encoding="ascii")
+    _image, done = runner_images.build(
+        machine,
+        place=context,
+        variables={},
+        more=f"COPY key.json {KEY_IN_BASE}\n",
+        arguments=["--build-arg=ROLES=[]", "--layers=false"],  # a build that fails leaves no images
+    )
+    return key, done
+
+
 def build_with_packer(machine: Machine, place: Path, variables: dict[str, object]) -> str | None:
-    """Run the example's template on this machine; None where Packer is not to be had."""
+    """Run the example's template on this machine; None where apt knows no Packer."""
     try:
         install([Need(what="packer", packages=("packer",))], purpose="building an image with Packer")
     except LabError:
+        if find_program("apt-cache") and run(["apt-cache", "show", "packer"], check=False).returncode == 0:
+            raise
         return None
     connection.write(place / "vars.yml", variables)
     template = str(runner_images.EXAMPLES / "runner.pkr.hcl")
@@ -180,9 +202,18 @@ def test_the_build_ends_with_all_units_enabled_and_none_running(built: Built) ->
 
 def test_packer_builds_with_the_example_and_changes_nothing_a_second_time(built: Built) -> None:
     if built.packer is None:
-        pytest.skip("Packer is not to be had here")
+        pytest.skip("apt has no Packer here")
     (recap,) = re.findall(r"default +: ok=\d+ +changed=(\d+) +unreachable=0 +failed=0", built.packer)
     assert recap == "0"
+
+
+def test_podman_builds_no_container_image_where_the_base_holds_a_key_and_names_the_file_alone(
+    built: Built,
+) -> None:
+    assert built.container_refused.returncode != 0
+    told = built.container_refused.stdout + built.container_refused.stderr
+    assert f"credentials in 1 file: {KEY_IN_BASE} (" in told
+    assert [secret for secret in built.secrets if secret in told.encode()] == []
 
 
 def test_podman_builds_a_container_image_with_the_example(built: Built) -> None:

@@ -13,21 +13,18 @@ from pathlib import Path
 
 import pytest
 
-from lab import guest, images, podman
+from lab import images, podman
 from lab.machines import Machine
 from lab.playbook import Collection
-from uses import people
+from uses import people, runner_images
 from uses.plays import CHECKOUT
 
 EXAMPLE = CHECKOUT / "docs" / "examples" / "execution-environment" / "execution-environment.yml"
 BUILDER = "ansible-builder==3.2.0"
-#: What the lab's machines trust, too: a proxy may inspect TLS.
-BASE = """\
-FROM {image}
-COPY *.crt /usr/local/share/ca-certificates/
-RUN update-ca-certificates
-ENV PIP_CERT=/etc/ssl/certs/ca-certificates.crt
-"""
+#: As written in the example.
+DEBIAN = "name: docker.io/library/debian:13\n"
+#: For each pip on the way: a proxy may inspect TLS.
+PIP_CERT = "ENV PIP_CERT=/etc/ssl/certs/ca-certificates.crt\n"
 
 
 @pytest.fixture(scope="module")
@@ -58,15 +55,10 @@ def run(*command: str | Path, cwd: Path) -> str:
     return done.stdout
 
 
-def build(directory: Path, *, tag: str, file: str = "Containerfile") -> None:
+def build(directory: Path, *, tag: str) -> None:
+    file = directory / "Containerfile"
     done = podman.podman(
-        "build",
-        "--quiet",
-        f"--tag={tag}",
-        f"--file={directory / file}",
-        str(directory),
-        check=False,
-        timeout=900,
+        "build", "--quiet", f"--tag={tag}", f"--file={file}", str(directory), check=False, timeout=900
     )
     assert done.returncode == 0, done.stdout + done.stderr
 
@@ -75,24 +67,21 @@ def build(directory: Path, *, tag: str, file: str = "Containerfile") -> None:
 def image(builder: Path, collection: Collection, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Build the example, on the lab's Debian instead of one from a registry."""
     place = tmp_path_factory.mktemp("image")
-    base, tag = (f"localhost/devbox-lab-{name}:{os.getpid()}" for name in ("ee-base", "ee"))
-    for number, certificate in enumerate(["", *guest.extra_authorities()]):
-        (place / f"host-{number}.crt").write_text(certificate, encoding="ascii")
-    (place / "Containerfile").write_text(BASE.format(image=images.ensure("debian13")), encoding="utf-8")
-    text = EXAMPLE.read_text(encoding="utf-8")
-    assert "name: debian:13\n" in text
-    definition = place / "execution-environment.yml"
-    definition.write_text(text.replace("name: debian:13\n", f"name: {base}\n"), encoding="utf-8")
-    (tarball,) = collection.place.glob("*.tar.gz")
-    shutil.copy(tarball, place)
+    tag = f"localhost/devbox-lab-ee:{os.getpid()}"
+    base = runner_images.base(place, name="dv-ee", suite="debian13", more=PIP_CERT)
     try:
-        build(place, tag=base)
+        text = EXAMPLE.read_text(encoding="utf-8")
+        assert DEBIAN in text
+        definition = place / "execution-environment.yml"
+        definition.write_text(text.replace(DEBIAN, f"name: {base}\n"), encoding="utf-8")
+        (tarball,) = collection.place.glob("*.tar.gz")
+        shutil.copy(tarball, place)
         run(builder, "create", "--output-filename=Containerfile", "--context=context", cwd=place)
         build(place / "context", tag=tag)
         yield tag
     finally:
-        for name in (tag, base):
-            podman.podman("rmi", "--force", name, check=False)
+        podman.podman("rmi", "--force", tag, check=False)
+        images.remove_saved(base)
 
 
 def test_the_builder_finds_what_the_collection_needs(builder: Path, collection: Collection) -> None:
@@ -102,10 +91,15 @@ def test_the_builder_finds_what_the_collection_needs(builder: Path, collection: 
     assert "openssh-clients [platform:rpm]" in found
 
 
-def test_a_machine_is_set_up_from_the_image(machine: Machine, image: str, tmp_path: Path) -> None:
+def test_a_rollout_from_the_image_sets_a_machine_up_and_reports(
+    machine: Machine, image: str, tmp_path: Path
+) -> None:
+    reports = tmp_path / "reports"
+    reports.mkdir()
     variables = {
         **json.loads(machine.variables.read_text(encoding="utf-8")),
         "artifact_registry_roles": ["poetry", "poetry_repositories", "gar_auth"],
+        "rollout_report": "/runner/reports/rollout.json",
     }
     host = {
         "ansible_host": machine.address,
@@ -118,11 +112,13 @@ def test_a_machine_is_set_up_from_the_image(machine: Machine, image: str, tmp_pa
     (tmp_path / "variables.json").write_text(json.dumps(variables), encoding="utf-8")
     inventory = {"all": {"hosts": {machine.name: host}}}
     (tmp_path / "inventory.json").write_text(json.dumps(inventory), encoding="utf-8")
-    command = ["ansible-playbook", "devbox.artifact_registry.devbox", "-i", "/runner/env/inventory.json"]
-    volume = f"--volume={tmp_path}:/runner/env:ro"
-    arguments = ["--rm", "--user=0", "--ulimit=nofile=1024:1024", "--ulimit=nproc=1024:1024", volume, image]
+    command = ["ansible-playbook", "devbox.artifact_registry.fleet", "-i", "/runner/env/inventory.json"]
+    arguments = ["--rm", "--user=0", "--ulimit=nofile=1024:1024", "--ulimit=nproc=1024:1024"]
+    arguments += [f"--volume={tmp_path}:/runner/env:ro", f"--volume={reports}:/runner/reports", image]
     done = podman.podman(
         "run", *arguments, *command, "-e", "@/runner/env/variables.json", check=False, timeout=600
     )
     assert done.returncode == 0, done.stdout + done.stderr
+    (host,) = json.loads((reports / "rollout.json").read_text(encoding="utf-8"))["hosts"].items()
+    assert (host[0], host[1]["state"]) == (machine.name, "done")
     people.publish(machine, "dev", "from_awx")

@@ -173,6 +173,25 @@ def test_a_broken_commit_is_seen_and_leaves_the_machine_working(
     assert people.owner(machine, people.token_of(machine, "ops")) is not None
 
 
+def test_a_commit_that_does_not_work_is_taken_back_and_reported(
+    machine: Machine, team: Team, one_more: None
+) -> None:
+    """Nothing is wrong with its variables: only the index can say that there is no such repository."""
+    before = people.entries(machine, "ops", "config.toml")
+    (repository,) = team.variables["artifact_registry_repositories"]
+    moved = {"artifact_registry_repositories": [{**repository, "project": "no-such-project"}]}
+    team.push(json.dumps({**team.variables, **moved, "artifact_registry_users": ["dev", "ops"]}))
+    assert pull(machine).returncode != 0
+    assert machine.ssh("admin", f"systemctl is-failed {UNIT}.service").stdout.strip() == "failed"
+    host = json.loads(machine.ssh("admin", f"sudo cat {REPORT}", check=True).stdout)["hosts"]["localhost"]
+    assert host["state"] == "failed"
+    assert "Check that everything works for everybody" in host["cause"], "the gate, and nothing before it"
+    assert "no repository python in project no-such-project" in host["cause"]
+    assert people.entries(machine, "ops", "config.toml") == before
+    machine.ssh("admin", "sudo gar-auth check", check=True)
+    people.publish(machine, "ops", "after_it_was_taken_back")
+
+
 def test_the_next_good_commit_mends_it(machine: Machine, team: Team, one_more: None) -> None:
     team.declare("dev")
     assert pull(machine).returncode == 0, journal(machine)

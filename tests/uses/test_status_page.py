@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import base64
+import struct
 from collections.abc import Iterator
 from typing import Any, Protocol
 
@@ -362,10 +363,15 @@ def test_5000_hosts_are_filtered_and_sorted_at_once(visit: Open) -> None:
     ("fleet", "width", "colours"),
     [(1, 1280, "light"), (12, 1280, "dark"), (200, 1440, "light"), (200, 1440, "dark"), (200, 390, "light")],
 )
-def test_pictures_for_people_to_look_at(visit: Open, fleet: int, width: int, colours: str) -> None:
+def test_pictures_are_made_of_what_is_seen_for_people_to_look_at(
+    visit: Open, fleet: int, width: int, colours: str
+) -> None:
+    """Whether the page is as it should be is for the tests above; how it looks, for people."""
     shown = visit(fleet, width=width, height=1000)
     shown.prefer(prefers_color_scheme=colours)
     press(shown, "tbody th button")
     path = PICTURES / f"{fleet}-hosts-{width}-{colours}.png"
     shown.shoot(path)
-    assert path.stat().st_size > 20_000
+    assert len(names(shown)) == fleet
+    assert shown.run("document.querySelector('.details').checkVisibility()")
+    assert struct.unpack(">4s2I", path.read_bytes()[12:24]) == (b"IHDR", width, 1000)

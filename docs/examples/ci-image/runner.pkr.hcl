@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-# A CI runner as an image of Compute Engine:
-#   packer init . && packer build -only=googlecompute.runner -var project=my-project .
-# The same on a machine that you can reach, to try it:
-#   packer build -only=null.runner -var machine=192.0.2.10 -var user=admin -var key=~/.ssh/id_ed25519 .
+# A CI runner as an image of Compute Engine (googlecompute.runner), or on a machine that you can reach, to try it (null.runner);
+# docs/ci_image.md has the commands.
 
 variable "project" {
   type    = string
