@@ -53,6 +53,8 @@ _ACCESS_TOKEN = re.compile(rb"ya29\.[A-Za-z0-9._-]{20}")
 _KEY_IN_JSON = re.compile(rb"\"private_key\\*\"\s*:\s*\\*\"" + _PEM)
 #: A URL that carries a password; the name of a variable is none.
 _URL = r"""\bhttps?://[^\s/@:"']*:(?![$<{]|\*+@)[^\s/@"']+@"""
+#: The name of a repository within a variable's name.
+_NAME = rb"_[A-Za-z0-9_.]{1,100}"
 #: Between a name and its value, where each may be quoted, within another string too.
 _IS = rb"(?:\\*[\"'])?\s*[=:][ \t]*(?:\\*[\"'])?"
 #: Any value but an empty one, a variable, a command or the place for a value in documentation.
@@ -71,20 +73,18 @@ _PATTERNS: tuple[tuple[str, bytes, re.Pattern[bytes]], ...] = (
     ("service_account_key", b"X2pzb25fa2V5", re.compile(rb"X2pzb25fa2V5[A-Za-z0-9+/_-]{100}")),
     ("refresh_token", b"1//0", re.compile(rb"(?<![A-Za-z0-9._~/-])(?<!::)1//0[A-Za-z0-9_-]{30}")),
     ("refresh_token", b"refresh_token", re.compile(rb"\"refresh_token\"\s*:\s*\"[A-Za-z0-9._~/+-]{40}")),
-    ("service_account_key", b"PRIVATE KEY", _KEY_IN_JSON),
     ("private_key", b"PRIVATE KEY", _PRIVATE_KEY),
     ("pypi_token", b"pypi-AgE", re.compile(rb"pypi-AgE[A-Za-z0-9_-]{60}")),
     *(
         ("password_in_environment", anchor, re.compile(pattern))
         for anchor, pattern in (
-            (b"POETRY_HTTP_BASIC_", rb"POETRY_HTTP_BASIC_[A-Za-z0-9_.]+_PASSWORD" + _ASSIGNED),
-            (b"POETRY_PYPI_TOKEN_", rb"POETRY_PYPI_TOKEN_[A-Za-z0-9_.]+" + _ASSIGNED),
+            (
+                b"_PASSWORD",
+                rb"(?:POETRY_HTTP_BASIC" + _NAME + rb"|UV_INDEX" + _NAME + rb"|TWINE)_PASSWORD" + _ASSIGNED,
+            ),
+            (b"POETRY_PYPI_TOKEN_", rb"POETRY_PYPI_TOKEN" + _NAME + _ASSIGNED),
             (b"CLOUDSDK_AUTH_ACCESS_TOKEN", rb"CLOUDSDK_AUTH_ACCESS_TOKEN" + _ASSIGNED),
-            (b"TWINE_PASSWORD", rb"TWINE_PASSWORD" + _ASSIGNED),
-            (b"UV_INDEX_", rb"UV_INDEX_[A-Za-z0-9_]+_PASSWORD" + _ASSIGNED),
-            (b"_INDEX_URL", rb"(?:PIP|UV)_(?:EXTRA_)?INDEX_URL" + _ASSIGNED_URL),
-            (b"UV_INDEX", rb"UV_INDEX" + _ASSIGNED_URL),
-            (b"UV_DEFAULT_INDEX", rb"UV_DEFAULT_INDEX" + _ASSIGNED_URL),
+            (b"_INDEX", rb"(?:(?:PIP|UV)_(?:EXTRA_)?INDEX_URL|UV_(?:DEFAULT_)?INDEX)" + _ASSIGNED_URL),
         )
     ),
 )
@@ -101,6 +101,8 @@ _RUN = re.compile(rb"(?:" + _BASE64 + rb"|\\{1,4}[rn]|[\r\n][\t ]*)+")
 def in_bytes(data: bytes) -> set[str]:
     """Return the kinds of all that looks like a credential."""
     found = {kind for kind, anchor, pattern in _PATTERNS if _matches(data, anchor, pattern)}
+    if "private_key" in found and _matches(data, b"PRIVATE KEY", _KEY_IN_JSON):
+        found.add("service_account_key")
     for kind, anchors, pattern in _ENCODED:
         if kind not in found and any(_holds_encoded(data, anchor, pattern) for anchor in anchors):
             found.add(kind)

@@ -181,7 +181,9 @@ def test_credentials_are_found_in_any_file_and_near_misses_are_not(text: str, ex
 @pytest.mark.parametrize(
     "word",
     [
-        *(one.decode() for _kind, anchors, _pattern in kinds._ENCODED for one in anchors),
+        *(anchor.decode() for _kind, anchors, _pattern in kinds._ENCODED for anchor in anchors),
+        "POETRY_HTTP_BASIC_",
+        "UV_INDEX_X_PASSWORD",
         "UV_INDEX=https://u:",
     ],
 )
