@@ -15,9 +15,9 @@ from dataclasses import dataclass, field
 
 from ansible_collections.devbox.artifact_registry.plugins.module_utils._credential_kinds import (
     MOST_BYTES,
-    NAMED,
     in_bytes,
     in_named_file,
+    is_named,
 )
 
 __all__ = ["Finding", "Result", "run", "search", "skipped_mounts", "unchanged"]
@@ -135,7 +135,7 @@ class _Search:
     def __init__(self, *, left_out: frozenset[str]) -> None:
         self.left_out = left_out
         self.result = Result()
-        self._seen: set[tuple[int, int]] = set()
+        self._seen: set[tuple[int, int, str]] = set()
         self._base = ""
         self._buffer = memoryview(bytearray(CHUNK_BYTES))
 
@@ -184,7 +184,8 @@ class _Search:
         descriptor = os.open(name, _FILE, dir_fd=directory)
         try:
             status = os.fstat(descriptor)
-            identity = (status.st_dev, status.st_ino)
+            # Of links to one file, each name may say something else.
+            identity = (status.st_dev, status.st_ino, os.path.basename(path))
             if not stat.S_ISREG(status.st_mode) or identity in self._seen:
                 return
             if status.st_nlink > 1:
@@ -207,7 +208,7 @@ class _Search:
             kinds |= in_bytes(data)
             first = first or data
             kept = data[-MOST_BYTES:]
-        if name in NAMED:
+        if is_named(name):
             kinds |= in_named_file(name, first[:_LARGEST_CONFIGURATION])
         if first and (
             (name in _STORES and _has_rows(descriptor, _STORES[name])) or "/legacy_credentials/" in path

@@ -23,6 +23,7 @@ FAILED = "failed"
 _TEMPORARY = 75
 _LONGEST_TEXT = 600
 _LONGEST_LIST = 1000
+_LONGEST_LIFE = 10**9
 _PROGRAMS = ("gar_auth", "poetry", "gcloud")
 _ENTRIES = ("fresh", "on demand")
 _FAULTS = {
@@ -67,10 +68,20 @@ class Host:
 
 
 def judge(name: str, result: t.Mapping[str, t.Any]) -> Host:
-    """Make a host of what its task returned.
+    """Make a host of what its task returned; what nobody thought of is a cause of this host alone.
 
     :param result: Ansible's own, of the task that ran C(look.py); empty where there is none.
     """
+    try:
+        return _judged(name, result)
+    except Exception as error:  # whatever it is: the report of all others has to be made
+        # Its text may quote what the host said.
+        found = f"the host's answer cannot be judged: {type(error).__name__}"
+        cause = Cause("report", found, "it is nothing that gar-auth says", "sudo gar-auth status")
+        return Host(_text(name), causes=[cause])
+
+
+def _judged(name: str, result: t.Mapping[str, t.Any]) -> Host:
     host = Host(_text(name))
     again = f"ansible-playbook devbox.artifact_registry.devbox --limit {shlex.quote(host.name)}"
     found = _answer(host, result)
@@ -120,7 +131,10 @@ def _answer(host: Host, result: t.Mapping[str, t.Any]) -> dict[str, t.Any] | Non
     if result["rc"] != 0:
         lines = _lines(result.get("stderr")) or _lines(result.get("module_stderr")) or [words]
         command = result.get("cmd")
-        python = _text(command[0] if isinstance(command, list) else command).partition(" ")[0] or "python3"
+        python = (
+            _text(command[0] if isinstance(command, list) and command else command).partition(" ")[0]
+            or "python3"
+        )
         host.causes.append(
             Cause("python", _text(f"{python}: {lines[-1]}"), "Python does not run on the host", cure)
         )
@@ -147,9 +161,8 @@ def _no_status(code: object, error: str, again: str) -> Cause:
             "program", "gar-auth status: what it printed is no report", "it is another program", again
         )
     found, _semicolon, cure = error.removeprefix("gar-auth: ").partition("; ")
-    return Cause(
-        "program", f"gar-auth status: {found or f'exit code {code}'}", "it cannot work", cure or _DOCTOR
-    )
+    found = found or _text(f"exit code {code}")
+    return Cause("program", f"gar-auth status: {found}", "it cannot work", cure or _DOCTOR)
 
 
 def _read(host: Host, report: t.Mapping[str, t.Any]) -> None:
@@ -183,12 +196,13 @@ def _read(host: Host, report: t.Mapping[str, t.Any]) -> None:
 def _token(name: str, user: str | None, entry: object) -> dict[str, t.Any]:
     known = _mapping(entry)
     state, left = _text(known.get("state")), known.get("seconds_left")
+    counted = isinstance(left, int) and not isinstance(left, bool) and 0 <= left <= _LONGEST_LIFE
     return {
         "identity": name,
         "user": user,
         "account": _or_none(known.get("account")),
         "state": "awaits login" if known.get("login") else state,
-        "seconds_left": left if isinstance(left, int) and not isinstance(left, bool) else None,
+        "seconds_left": left if counted else None,
         "expires_at": _or_none(known.get("expires_at")),
     }
 

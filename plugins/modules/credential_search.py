@@ -12,7 +12,7 @@ description:
   - Reads every regular file below O(paths), whatever its size, and looks for access tokens of Google's
     (also within Basic authentication), refresh tokens, keys of service accounts (also in base64), private
     keys in PEM, logins in gcloud's stores, and passwords and tokens of Poetry, pip, uv, twine and git, in
-    files and as assignments of environment variables.
+    files (also in copies such as C(auth.toml.bak)) and as assignments of environment variables.
   - Fails where it finds any, and names the file and the kind. No content of a file is ever shown or
     returned.
   - Follows no link, and leaves out what is no part of an image, such as C(/proc), C(/sys), C(/run) and
@@ -20,8 +20,8 @@ description:
   - A file that dpkg's checksums show to be what a Debian package brought is no finding, nor are the keys
     of gcloud's own tests. SSH host keys (C(/etc/ssh/ssh_host_*_key)) are none either, because nobody
     could log in without them; remove them after the last login, so that each machine makes its own.
-  - Does not look into what is compressed or encrypted, such as archives, and knows no secrets of other
-    kinds, such as the hashes of passwords.
+  - Does not look into what is compressed, encrypted or binary, such as archives and PKCS#12, and knows no
+    secrets of other kinds, such as the hashes of passwords.
 author: devbox.artifact_registry contributors (@devbox)
 options:
   paths:
@@ -71,8 +71,9 @@ found:
       sample: /home/dev/.config/pypoetry/auth.toml
     kind:
       description:
-        - One of V(access_token), V(refresh_token), V(service_account_key), V(private_key), V(gcloud_login),
-          V(poetry_credentials), V(netrc_password), V(password_in_configuration), V(password_in_environment).
+        - One of V(access_token), V(refresh_token), V(service_account_key), V(private_key), V(pypi_token),
+          V(gcloud_login), V(poetry_credentials), V(netrc_password), V(password_in_configuration),
+          V(password_in_environment).
       type: str
       sample: access_token
 files:

@@ -9,6 +9,7 @@ import json
 import os
 import sqlite3
 import textwrap
+import time
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,7 @@ PEM = f"-----BEGIN PRIVATE KEY-----\n{textwrap.fill(BODY, 64)}\n-----END PRIVATE
 TOKEN = "ya29.c.b0AXv0zTPmEXAMPLE-of_a.token" + "x" * 40
 REFRESH = "1//0gEXAMPLE-of_a_refresh_token_" + "x" * 40
 KEY_FILE = json.dumps({"type": "service_account", "private_key_id": "0a1b", "private_key": PEM}, indent=2)
+PUBLISHING = "pypi-AgEIcHlwaS5vcmc" + "xX0" * 40
 USER_FILE = json.dumps({"type": "authorized_user", "client_secret": "s", "refresh_token": "R" * 60})
 FEDERATION = json.dumps({"type": "external_account", "audience": "//iam.googleapis.com/x", "token_url": "u"})
 
@@ -85,6 +87,50 @@ IN_BYTES = {
         {"password_in_environment"},
     ),
     "gcloud's variable": ('CLOUDSDK_AUTH_ACCESS_TOKEN="abcdefgh1"', {"password_in_environment"}),
+    "a key file in a string of JSON": (json.dumps({"key": KEY_FILE}), {"service_account_key"}),
+    "a key file in a string of a string": (
+        json.dumps({"state": json.dumps({"key": KEY_FILE})}),
+        {"service_account_key"},
+    ),
+    "a key file in base64 in a string of JSON": (
+        json.dumps(json.dumps({"key": encoded(KEY_FILE, wrap=76)})),
+        {"service_account_key"},
+    ),
+    "a key file in base64 in YAML": (
+        "key: |\n" + textwrap.indent(encoded(KEY_FILE, wrap=76), "    "),
+        {"service_account_key"},
+    ),
+    "a token in base64, as Kubernetes has it": (f"  token: {encoded(TOKEN)}\n", {"access_token"}),
+    "a token in base64, one byte later": (encoded("=" + TOKEN), {"access_token"}),
+    "a token in base64, two bytes later": (encoded("t=" + TOKEN), {"access_token"}),
+    "a token in keyring_pass.cfg": (
+        "[europe_2Dwest1_2Dpython]\noauth2accesstoken = \n\t"
+        + encoded(TOKEN * 3, wrap=76).replace("\n", "\n\t"),
+        {"access_token"},
+    ),
+    "a refresh token without a space": (f"refresh_token:{REFRESH}", {"refresh_token"}),
+    "a token to publish": (f"twine upload -p {PUBLISHING}", {"pypi_token"}),
+    "a password of all characters": (
+        "export POETRY_HTTP_BASIC_X_PASSWORD='P@ss!w0rd#2026'",
+        {"password_in_environment"},
+    ),
+    "a password in a string of JSON": (
+        json.dumps({"env": json.dumps({"POETRY_HTTP_BASIC_X_PASSWORD": "P@ss!w0rd#2026"})}),
+        {"password_in_environment"},
+    ),
+    "twine's variable": ("TWINE_PASSWORD=P@ss!w0rd", {"password_in_environment"}),
+    "uv's variable": ("UV_INDEX_PRIVATE_REPO_PASSWORD=abcdefgh1", {"password_in_environment"}),
+    "pip's URL in a history": (
+        ": 1764300000:0;PIP_INDEX_URL=https://u:p@h/simple pip install x",
+        {"password_in_environment"},
+    ),
+    "pip's second URL": (
+        'PIP_EXTRA_INDEX_URL="https://pypi.org/simple https://u:p@h/simple"',
+        {"password_in_environment"},
+    ),
+    "uv's URL": ("UV_INDEX_URL=https://u:p@h/simple", {"password_in_environment"}),
+    "uv's URL with a name": ("UV_INDEX=private=https://u:p@h/simple", {"password_in_environment"}),
+    "uv's own URL": ("UV_DEFAULT_INDEX=https://u:p@h/simple", {"password_in_environment"}),
     # near misses
     "the beginning of a token in a program": ('if token.startswith("ya29."):', set()),
     "an example's short token": ("ya29.EXAMPLE", set()),
@@ -105,6 +151,20 @@ IN_BYTES = {
         set(),
     ),
     "a variable from a variable": ('POETRY_HTTP_BASIC_X_PASSWORD="${TOKEN}"', set()),
+    "a variable from a variable in a string": (
+        json.dumps('export POETRY_HTTP_BASIC_X_PASSWORD="$TOKEN_OF_THE_USER"'),
+        set(),
+    ),
+    "a variable from a command": ("TWINE_PASSWORD=`/usr/bin/gcloud auth print-access-token`", set()),
+    "a place for a password": ("POETRY_HTTP_BASIC_X_PASSWORD=<password>", set()),
+    "an empty variable": ('{"TWINE_PASSWORD": "", "TWINE_USERNAME": "oauth2accesstoken"}', set()),
+    "an empty variable before another": ("TWINE_PASSWORD=\nTWINE_USERNAME=oauth2accesstoken", set()),
+    "pip's URL with a variable": ("PIP_INDEX_URL=https://u:${TOKEN}@h/simple", set()),
+    "pip's URL without a password": ("PIP_INDEX_URL=https://oauth2accesstoken@h:8443/simple", set()),
+    "the beginning of a token to publish": ('if token.startswith("pypi-AgEIcHlwaS5vcmc"):', set()),
+    "the beginning of a token in base64": (encoded('token.startswith("ya29.")') * 3, set()),
+    "base64 that only looks so": ("eWEyOS" * 40 + "lhMjku" * 40 + "5YTI5L" * 40, set()),
+    "an address with the port 1": ("[::1//0abcdefghijklmnopqrstuvwxyzabcdefghij]", set()),
     "a user name in the environment": ("POETRY_HTTP_BASIC_X_USERNAME=oauth2accesstoken", set()),
     "a file with the token": ("CLOUDSDK_AUTH_ACCESS_TOKEN_FILE=/run/gar-auth/default/token", set()),
     "a federation's configuration": (FEDERATION, set()),
@@ -115,6 +175,29 @@ IN_BYTES = {
 @pytest.mark.parametrize(("text", "expected"), IN_BYTES.values(), ids=IN_BYTES)
 def test_credentials_are_found_in_any_file_and_near_misses_are_not(text: str, expected: set[str]) -> None:
     assert kinds.in_bytes(text.encode("utf-8", "surrogateescape")) == expected
+
+
+@pytest.mark.parametrize("separator", ["", " ", "\n", "\\n", "\\"])
+@pytest.mark.parametrize(
+    "word",
+    [
+        *(anchor.decode() for _kind, anchors, _pattern in kinds._ENCODED for anchor in anchors),
+        "POETRY_HTTP_BASIC_",
+        "UV_INDEX_X_PASSWORD",
+        "UV_INDEX=https://u:",
+    ],
+)
+def test_a_file_full_of_what_is_looked_for_takes_no_time(word: str, separator: str) -> None:
+    data = (word + separator).encode() * 20_000
+    start = time.process_time()
+    assert kinds.in_bytes(data) == set()
+    assert time.process_time() - start < 5
+
+
+def test_keys_one_after_another_in_base64_are_found_behind_one_that_is_none() -> None:
+    for between in range(0, 9000, 500):
+        text = encoded(" PRIVATE KEY" + "." * between + KEY_FILE)
+        assert kinds.in_bytes(text.encode()) == {"service_account_key"}, between
 
 
 NAMED = {
@@ -153,6 +236,22 @@ NAMED = {
     "twine's password": (".pypirc", "[a]\nusername: u\npassword: p\n", {"password_in_configuration"}),
     "default credentials": ("application_default_credentials.json", USER_FILE, {"gcloud_login"}),
     "default credentials, unreadable": ("application_default_credentials.json", "?", {"gcloud_login"}),
+    "Poetry's password, kept by a person": (
+        "auth.toml.bak",
+        '[http-basic.a]\npassword = "p"\n',
+        {"poetry_credentials"},
+    ),
+    "Poetry's password, kept by an editor": (
+        "auth.toml~",
+        '[http-basic.a]\npassword = "p"\n',
+        {"poetry_credentials"},
+    ),
+    "Poetry's password, moved away": ("auth.toml.old", "http-basic.a.password = 'p'", {"poetry_credentials"}),
+    "a netrc file, kept by Ansible": (
+        ".netrc.4711.2026-11-28@12:00:00~",
+        "machine h login a password b\n",
+        {"netrc_password"},
+    ),
     # near misses
     "Poetry's user name alone": ("auth.toml", '[http-basic.a]\nusername = "oauth2accesstoken"\n', set()),
     "an empty password": ("auth.toml", '[http-basic.a]\npassword = ""\n', set()),
@@ -172,7 +271,7 @@ NAMED = {
 
 @pytest.mark.parametrize(("name", "text", "expected"), NAMED.values(), ids=NAMED)
 def test_configurations_and_stores_are_known_by_their_names(name: str, text: str, expected: set[str]) -> None:
-    assert name in kinds.NAMED
+    assert kinds.is_named(name)
     assert kinds.in_named_file(name, text.encode()) == expected
 
 
@@ -201,6 +300,22 @@ def test_links_and_what_is_no_file_are_left_alone(tmp_path: Path) -> None:
     (inside / "file").symlink_to(outside / "token")
     os.mkfifo(inside / "pipe")
     assert found(inside) == {}
+
+
+def test_a_link_to_a_file_is_judged_by_its_own_name(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a/copy").write_text("machine h login a password b\n")
+    for name in (".netrc", "z"):
+        os.link(tmp_path / "a/copy", tmp_path / name)
+    assert found(tmp_path) == {".netrc": "netrc_password"}
+
+
+def test_a_file_is_read_once_where_its_links_have_the_same_name(tmp_path: Path) -> None:
+    for place in ("a", "b"):
+        (tmp_path / place).mkdir()
+    (tmp_path / "a/token").write_text(TOKEN)
+    os.link(tmp_path / "a/token", tmp_path / "b/token")
+    assert found(tmp_path) == {"a/token": "access_token"}
 
 
 def test_mounts_that_are_no_part_of_an_image_are_left_out_unless_they_are_named(tmp_path: Path) -> None:

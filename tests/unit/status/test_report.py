@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from ansible_collections.devbox.artifact_registry.plugins.filter.status import FilterModule, summary
-from uses.reports import EVIL, answer, collected, report
+from uses.reports import EVIL, answer, collected, page, report
 
 PROBLEM = {
     "check": "index",
@@ -101,6 +101,7 @@ def test_where_doctor_finds_nothing_status_has_the_cause(
             "python3: SyntaxError: x",
             "",
         ),
+        ({"rc": 1, "msg": "Error", "cmd": []}, "python", "python3: Error", "ansible web"),
         ({"rc": 0, "stdout": "Welcome!"}, "python", "no report", ""),
         ({"rc": 0, "stdout": "[1]"}, "python", "no report", ""),
         (said(), "program", "gar-auth is not installed", "--limit web"),
@@ -156,6 +157,33 @@ def test_texts_are_one_short_line_without_passwords_and_control_characters() -> 
     found = host["causes"][0]["found"]
     assert found.startswith("a ?[31mb? https://***@example.com/ x")
     assert len(found) == 600
+
+
+def test_an_exit_code_that_is_a_long_text_is_as_short_as_all_others() -> None:
+    (cause,) = judged(said(status={"code": "x" * 3_000_000, "report": None, "error": None}))["causes"]
+    assert cause["found"].startswith("gar-auth status: exit code xxx")
+    assert len(cause["found"]) < 1000
+
+
+@pytest.mark.parametrize("left", [-10_000, -1, 10**9 + 1, True, 0.5, "60", None])
+def test_a_time_left_that_cannot_be_is_none(left: Any) -> None:
+    token = {"state": "valid", "seconds_left": left}
+    host = judged(answer(identities={"default": token}))
+    assert host["tokens"][0]["seconds_left"] is None
+    assert page(report({"web": answer(identities={"default": token})}))
+
+
+def test_a_host_that_cannot_be_judged_is_a_failed_host_of_the_report() -> None:
+    strange: Any = "secret"
+    made = report({"strange": strange, "web": answer()})
+    assert [(host["name"], host["state"]) for host in made["hosts"]] == [
+        ("strange", "failed"),
+        ("web", "fine"),
+    ]
+    (cause,) = made["hosts"][0]["causes"]
+    assert cause["found"] == "the host's answer cannot be judged: AttributeError"
+    assert page(made)
+    assert summary(made)[1] == f"failed: strange: {cause['found']}"
 
 
 def test_a_name_goes_into_commands_as_one_word() -> None:
