@@ -132,11 +132,16 @@ class Fleet:
 
 
 @contextlib.contextmanager
-def started(number: int, *, place: Path) -> Iterator[Fleet]:
-    """Start a fleet of so many machines, Debian 12 and 13 in turn, with yesterday's release."""
+def started(number: int, *, place: Path, gcloud: bool = True) -> Iterator[Fleet]:
+    """Start a fleet of so many machines, Debian 12 and 13 in turn, with yesterday's release.
+
+    :param gcloud: with the CLI, which takes long to install and no identity here needs.
+    """
+    roles = [*(["gcloud"] if gcloud else []), "poetry", "poetry_repositories", "gar_auth"]
+    variables = {**release(poetry=OLD), "artifact_registry_roles": roles}
     suites = ["debian12", "debian13"][:number]
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
-        made = dict(zip(suites, pool.map(lambda suite: _image(suite, place), suites), strict=True))
+        made = dict(zip(suites, pool.map(lambda suite: _image(suite, place, variables), suites), strict=True))
     machines: list[Machine] = []
     try:
         with concurrent.futures.ThreadPoolExecutor(3) as pool:
@@ -146,7 +151,7 @@ def started(number: int, *, place: Path) -> Iterator[Fleet]:
             ]
             machines += [one.result() for one in waiting]
         known = json.loads(machines[0].variables.read_text(encoding="utf-8"))
-        yield Fleet(machines=machines, place=place, known={**known, **release(poetry=OLD)})
+        yield Fleet(machines=machines, place=place, known={**known, **variables})
     finally:
         for machine in machines:
             machine.stop()
@@ -168,7 +173,7 @@ def give_keys(machine: Machine) -> None:
         machine.ssh("admin", f"sudo install -D -m 0600 /dev/stdin {path}", input=key, check=True)
 
 
-def _image(suite: str, place: Path) -> str:
+def _image(suite: str, place: Path, release: dict[str, Any]) -> str:
     """Install yesterday's release on a machine, and make an image of it."""
     with Machine.start(name=f"golden-{suite}", suite=suite, emulator_options=_EMULATOR) as machine:
         machine.ssh("admin", "sudo useradd --create-home --shell /bin/bash third", check=True)
@@ -185,7 +190,7 @@ def _image(suite: str, place: Path) -> str:
             "devbox",
             inventory=machine.inventory,
             place=own,
-            variables={**known, **release(poetry=OLD)},
+            variables={**known, **release},
         )
         assert done.code == 0, done.output[-4000:]
         return machine.save(f"golden-{suite}")
