@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Rollouts to a fleet over real SSH: all well, hosts that fail, bad releases, an interruption.
 
-Four hosts without the CLI; with FAULTS=full twelve, with it. One rollout follows the other on the same fleet, each from what the one
-before left.
+Four hosts without the CLI; with FAULTS=full twelve, with it. One rollout follows the other on the same fleet,
+each from what the one before left.
 """
 
 from __future__ import annotations
