@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Say what differs on this machine from what the role would write: a JSON list; changes nothing.
 
-The role sends this file to Python's standard input, so that one task tells whether there is anything to do.
+The role gives this file to Python's option C(-c), so that one task tells whether there is anything to do.
 
-Argument: JSON with C(files) (by path, the mode and the SHA-256 checksum), C(links) (by path, the target),
-C(present) (paths), C(absent) (paths), C(only) (by shell pattern, the paths that may match), C(units) (those
-that have to be active), C(services) (those that must not have failed) and C(accounts) (users).
+Standard input: JSON with C(files) (by path, the mode and the SHA-256 checksum), C(directories) (by path, the
+mode), C(links) (by path, the target), C(present) (paths), C(absent) (paths), C(only) (by shell pattern, the
+paths that may match), C(units) (those that have to be active), C(services) (those that must not have failed)
+and C(accounts) (users). Files and directories have to be root's.
 """
 
 import glob
@@ -17,10 +18,13 @@ import stat
 import subprocess
 import sys
 
+OWNER = (0, 0)
+
 
 def main(expected):
     """All that is not as expected."""
     differs = [path for path, wanted in expected["files"].items() if file(path) != wanted]
+    differs += [path for path, wanted in expected["directories"].items() if directory(path) != wanted]
     differs += [path for path, target in expected["links"].items() if link(path) != target]
     differs += [path for path in expected["present"] if not os.path.lexists(path)]
     differs += [path for path in expected["absent"] if os.path.lexists(path)]
@@ -34,12 +38,23 @@ def file(path):
     """Mode and checksum of root's regular file; None for anything else."""
     try:
         info = os.lstat(path)
-        if not stat.S_ISREG(info.st_mode) or (info.st_uid, info.st_gid) != (0, 0):
+        if not stat.S_ISREG(info.st_mode) or (info.st_uid, info.st_gid) != OWNER:
             return None
         with open(path, "rb") as stream:
             return f"{stat.S_IMODE(info.st_mode):04o} {hashlib.sha256(stream.read()).hexdigest()}"
     except OSError:
         return None
+
+
+def directory(path):
+    """Mode of root's directory, also behind a link, as the role writes there too; None for anything else."""
+    try:
+        info = os.stat(path)
+    except OSError:
+        return None
+    if not stat.S_ISDIR(info.st_mode) or (info.st_uid, info.st_gid) != OWNER:
+        return None
+    return f"{stat.S_IMODE(info.st_mode):04o}"
 
 
 def link(path):
@@ -71,4 +86,4 @@ def units(active, services):
 
 
 if __name__ == "__main__":
-    print(json.dumps(main(json.loads(sys.argv[1]))))
+    print(json.dumps(main(json.load(sys.stdin))))

@@ -23,6 +23,28 @@ echo torn > user.py
 touch of_an_earlier_release.py
 """
 
+# Opens to others what only root may change; the content stays as it is.
+OPENED = """\
+set -eu
+chown dev /opt/gar-auth
+chmod 0777 /opt/gar-auth/bin
+chgrp dev /opt/gar-auth/lib
+chmod 0775 /opt/gar-auth/lib/gar_auth
+chown ops:ops /opt/gar-auth/lib/gar_auth_keyring
+chown dev /opt/gar-auth/lib/gar_auth/user.py
+chmod 0666 /opt/gar-auth/lib/gar_auth/status.py
+chown dev /opt/gar-auth/bin/gar-auth
+chown dev:dev /etc/gar-auth /etc/gar-auth/config.json
+cd /etc/systemd/system
+chown ops gar-auth-fetch@default.service.d gar-auth-fetch@default.service.d/identity.conf
+chmod 0777 gar-auth-fetch@default.timer.d
+chown dev gar-auth-write@.service
+"""
+OWNERS_AND_MODES = """\
+sudo find /opt/gar-auth /etc/gar-auth /etc/systemd/system/gar-auth-* \
+  -path '*/venv-*/*' -o -printf '%p %u:%g %m\n' | sort
+"""
+
 
 def test_a_run_with_vvvv_and_diff_repairs_and_shows_no_token(machine: Machine) -> None:
     machine.ssh("admin", "sudo sh -s", input=DAMAGE, check=True)
@@ -46,3 +68,15 @@ def test_check_mode_then_announces_no_change(machine: Machine) -> None:
     play = plays.run("--check", "--diff")
     assert play.code == 0, play.output
     assert play.changed == 0, play.output
+
+
+def test_owners_and_modes_are_roots_again_after_one_run(machine: Machine) -> None:
+    before = machine.ssh("admin", OWNERS_AND_MODES, check=True).stdout
+    machine.ssh("admin", "sudo sh -s", input=OPENED, check=True)
+    assert machine.ssh("admin", OWNERS_AND_MODES, check=True).stdout != before
+    only = {"artifact_registry_roles": ["gar_auth"]}
+    play = plays.run("--diff", variables=only)
+    assert play.code == 0, play.output
+    assert machine.ssh("admin", OWNERS_AND_MODES, check=True).stdout == before
+    again = plays.run(variables=only)
+    assert (again.code, again.changed) == (0, 0), again.output
