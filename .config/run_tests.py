@@ -131,6 +131,8 @@ def uses() -> list[Step]:
     if crashed := ask_for_machines():
         return [crashed]
     files = sorted(path.relative_to(ROOT) for path in ROOT.glob("tests/uses/test_*.py"))
+    if os.environ.get("FAULTS") != "full":
+        files = [path for path in files if path.stem not in SLOW]
     return [Step(path.stem, [PYTHON, "-m", "pytest", str(path)]) for path in files]
 
 
@@ -165,8 +167,8 @@ FAILURE = re.compile(r"(FAILED|ERROR|E  ) |fatal: |\S+:\d+:\d+: |.*: error: ")
 SHOWN = 12
 ESCAPES = re.compile(r"\x1b\[[0-9;]*m")
 
-SLOW = {"installers12"}
-"""Scenarios of `make test-all` only: the same on the other Debian is part of `make test`."""
+SLOW = {"installers12", "installers13", "test_pull", "test_execution_environment"}
+"""Scenarios, and files of tests/uses, that only `make test-all` runs."""
 
 SIDE_BY_SIDE = {"faults", "molecule", "uses"}
 """Parts whose steps have nothing in common and take long: as many at a time as there are processors."""
