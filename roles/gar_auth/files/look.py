@@ -82,7 +82,20 @@ def units(active, services):
     if len(states) != len(active) + len(services):
         return active
     idle = [name for name, state in zip(active, states) if state != "active"]
-    return idle + [name for name, state in zip(services, states[len(active) :]) if state == "failed"]
+    failed = [name for name, state in zip(services, states[len(active) :]) if state == "failed"]
+    return idle + failed + unread([*active, *services])
+
+
+def unread(names):
+    """The units whose files systemd has not read yet: a run was cut off before it could say so."""
+    command = ["systemctl", "show", "--property=Id,NeedDaemonReload", *names]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
+    found = []
+    for block in done.stdout.split("\n\n"):
+        properties = dict(line.split("=", 1) for line in block.splitlines() if "=" in line)
+        if properties.get("NeedDaemonReload") == "yes":
+            found.append(properties["Id"])
+    return found
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from lab import mirror
 from lab.signing import GnuPG
 
 OLD, NEW = "527.0.0", "528.0.0"
-#: What a scenario runs of these without FAULTS=full, in 7 minutes; the others take half an hour (`make test-all`).
+#: What a scenario runs of these without FAULTS=full, in 7 minutes; the others take half an hour.
 QUICK = ("test_poetry_versions.py",)
 
 

@@ -22,6 +22,7 @@ SERVICES = ["gar-auth-fetch@default.service", "gar-auth-write@dev.service"]
 # A small installation, and a systemctl that prints what was written into states/.
 AS_DECLARED = """\
 mkdir opt opt/lib etc bin wants run states
+printf 'Id=gar-auth-fetch@default.timer\\nNeedDaemonReload=no\\n' > shown
 chmod 0755 opt opt/lib
 ln -s opt linked
 printf text > opt/program
@@ -33,6 +34,7 @@ touch opt/.complete opt/lib/one.py
 ln -s nowhere wants/gar-auth-fetch@default.timer
 cat > bin/systemctl << 'end'
 #!/bin/sh
+[ "$1" != show ] || exec cat "${0%/*}/../shown"
 shift
 for unit; do cat "${0%/*}/../states/$unit"; done
 end
@@ -111,6 +113,10 @@ def test_nothing_differs_where_all_is_as_declared(place: Path) -> None:
         ("echo inactive > states/gar-auth-fetch@default.timer", ["gar-auth-fetch@default.timer"]),
         ("echo failed > states/gar-auth-write@dev.service", ["gar-auth-write@dev.service"]),
         (": > states/gar-auth-write@dev.service", UNITS),
+        (
+            "printf 'Id=a\\nNeedDaemonReload=no\\n\\nId=b\\nNeedDaemonReload=yes\\n' > shown",
+            ["b"],
+        ),
         ("chmod 0777 opt/lib; rm bin/gar-auth", ["opt/lib", "bin/gar-auth"]),
     ],
 )
