@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Run a playbook, by default devbox, on the scenario's machine, with molecule's inventory and environment."""
+"""Run the roles, or a playbook, on the scenario's machine, with molecule's inventory and environment."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Play", "inventory", "run", "state_directory"]
+__all__ = ["ROLES", "Play", "inventory", "run", "state_directory"]
 
+ROLES = Path(__file__).resolve().parent / "files" / "roles.yml"
 _CHANGED = re.compile(r"ok=\d+ +changed=(\d+)")
 
 
@@ -39,7 +40,7 @@ def inventory() -> Path:
 def run(
     *arguments: str,
     variables: Mapping[str, Any] | None = None,
-    playbook: str = "devbox.artifact_registry.devbox",
+    playbook: str = str(ROLES),
 ) -> Play:
     """Run a playbook; `variables` go before all others, as with --extra-vars."""
     argv = ["ansible-playbook", playbook, "-i", str(inventory()), *arguments]

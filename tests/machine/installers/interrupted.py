@@ -30,7 +30,7 @@ def at_each_task(variables: Mapping[str, Any], look: Callable[[str], None]) -> i
 
 def _kill(variables: Mapping[str, Any], *, apart_from: Container[str]) -> str | None:
     """Run it until another task of a role begins; None where there was none."""
-    argv = ["ansible-playbook", "devbox.artifact_registry.devbox", "-i", str(plays.inventory())]
+    argv = ["ansible-playbook", str(plays.ROLES), "-i", str(plays.inventory())]
     with subprocess.Popen(
         [*argv, "--extra-vars", json.dumps(dict(variables))],
         env={**os.environ, "ANSIBLE_FORCE_COLOR": "0", "ANSIBLE_NOCOLOR": "1", "PYTHONUNBUFFERED": "1"},
