@@ -167,8 +167,11 @@ FAILURE = re.compile(r"(FAILED|ERROR|E  ) |fatal: |\S+:\d+:\d+: |.*: error: ")
 SHOWN = 12
 ESCAPES = re.compile(r"\x1b\[[0-9;]*m")
 
-SLOW = {"installers12", "installers13", "test_pull", "test_execution_environment"}
-"""Scenarios, and files of tests/uses, that only `make test-all` runs."""
+SLOW = {
+    *("installers12", "installers13"),
+    *("test_ci_image", "test_devbox", "test_execution_environment", "test_interruptions", "test_pull"),
+}
+"""Scenarios, and files of tests/uses, that only `make test-all` runs: together they take an hour."""
 
 SIDE_BY_SIDE = {"faults", "molecule", "uses"}
 """Parts whose steps have nothing in common and take long: as many at a time as there are processors."""
