@@ -82,7 +82,7 @@ def restore(places):
         return {"kept": False, "before": {}, "now": look(places), "there": [], "said": []}
     before, said = read(record), []
     old, new = before["config"], release(places)
-    undone = run_all(entries_to_take_back(places["program"], old or {}, new)) if old else []
+    undone = run_all(entries_to_take_back(places["program"], old, new)) if old else []
     for name in ("poetry", "gcloud"):
         for link in LINKS if before[name] else ():
             point(os.path.join(places[name], link), before[name].get(link, ""), said)
@@ -192,9 +192,8 @@ def replace(source, target):
     shutil.copystat(source, target)
     names = set(os.listdir(source))
     extra = [os.path.join(target, name) for name in set(os.listdir(target)) - names - {KEPT}]
-    for name in sorted(
-        names, key=lambda name: not name.startswith("venv")
-    ):  # before the programs that run it
+    # what programs run before the programs that run it
+    for name in sorted(names, key=lambda name: not name.startswith("venv")):
         one, other = os.path.join(source, name), os.path.join(target, name)
         if os.path.isdir(one) and not os.path.islink(one):
             extra += replace(one, other)

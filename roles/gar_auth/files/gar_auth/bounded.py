@@ -71,10 +71,11 @@ def _lock(descriptor: int) -> bool:
     return True
 
 
-def run(command: list[str], environment: dict[str, str], *, deadline: float) -> Done:
+def run(command: list[str], environment: dict[str, str], *, deadline: float, directory: str = "/") -> Done:
     """Run a program in a session of its own; whatever happens, its process group is killed at the end.
 
     :param deadline: by the monotonic clock.
+    :param directory: where it works.
     :raises TooLate: it has not ended by then.
     :raises TooMuch: it prints more than 1 MiB.
     :raises OSError: it cannot be started.
@@ -83,7 +84,7 @@ def run(command: list[str], environment: dict[str, str], *, deadline: float) -> 
         process = subprocess.Popen(
             command,
             env=environment,
-            cwd="/",
+            cwd=directory,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

@@ -18,13 +18,13 @@ import os
 import pwd
 import re
 import shutil
-import signal
-import subprocess
 import tempfile
+import time
 import typing as t
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from gar_auth import bounded
 from gar_auth._as_user import WorkFailed, run_all
 from gar_auth.config import Config, account_of
 from gar_auth.doctor import examine
@@ -209,45 +209,29 @@ def _publish(poetry: str | None, repository: str, environment: t.Mapping[str, st
             "GIT_CEILING_DIRECTORIES": os.path.dirname(os.path.realpath(place)),
         }
         command = [found, "publish", "--build", "--dry-run", "--no-interaction", "--no-ansi"]
-        done = _run([*command, "--repository", repository], {**environment, **quiet}, directory=place)
-    if done.returncode == 0:
+        code, said = _run([*command, "--repository", repository], {**environment, **quiet}, directory=place)
+    if code == 0:
         return good("publish", f"a dry publish to {repository} works")
-    words = (done.stderr.strip() or done.stdout.strip() or "no message").splitlines()
     return problem(
         "publish",
-        f"poetry publish --dry-run --repository {repository} ended with code {done.returncode}",
-        cause=" / ".join(words[-3:])[:500],
+        f"poetry publish --dry-run --repository {repository} ended with code {code}",
+        cause=" / ".join(said.splitlines()[-3:])[:500],
         cure="run `poetry --version` and `poetry config --list` as this user; then the playbook again",
     )
 
 
-def _run(
-    command: t.Sequence[str], environment: t.Mapping[str, str], *, directory: str
-) -> subprocess.CompletedProcess[str]:
+def _run(command: list[str], environment: dict[str, str], *, directory: str) -> tuple[int, str]:
+    """Exit code, and what it said; as a shell calls them, 124 is too late and 126 not to be started."""
     try:
-        process = subprocess.Popen(
-            command,
-            env=dict(environment),
-            cwd=directory,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            errors="replace",
-            start_new_session=True,
-        )
+        done = bounded.run(command, environment, deadline=time.monotonic() + SECONDS, directory=directory)
+    except bounded.TooLate:
+        return 124, f"not done within {SECONDS:g} s"
+    except bounded.TooMuch:
+        return 125, "it prints without an end"
     except OSError as error:
-        return subprocess.CompletedProcess(command, 126, "", f"{command[0]}: {error.strerror}")
-    with process:
-        try:
-            output, errors = process.communicate(timeout=SECONDS)
-            code = process.returncode
-        except subprocess.TimeoutExpired:
-            output, errors, code = "", f"not done within {SECONDS:g} s", 124
-        finally:
-            with contextlib.suppress(OSError):  # with all that it has started
-                os.killpg(process.pid, signal.SIGKILL)
-    return subprocess.CompletedProcess(command, code, output, errors)
+        return 126, f"{command[0]}: {error.strerror}"
+    said = (text.decode("utf-8", "replace").strip() for text in (done.errors, done.output))
+    return done.code, next(filter(None, said), "no message")
 
 
 def _unknown(found: str) -> Finding:
