@@ -7,11 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lab import boot, cache, images, podman
-from lab.system import LabError, find_program, root_problem
+from lab.console import say
+from lab.system import LabError, find_program, root_problem, run
 
-__all__ = ["Support", "machine_support"]
+__all__ = ["Support", "machine_support", "make_room_for_watches"]
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+#: How many inotify instances a user may have; root of all machines is one user. A machine with several people
+#: logged in takes some 15; without one, systemd starts no more path units: inotify(7).
+_WATCHES = Path("/proc/sys/fs/inotify/max_user_instances")
+_WATCHES_EACH = 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,3 +56,19 @@ def _try(suite: str) -> None:
         return
     boot.probe(image)
     stamp.write_text(current, encoding="ascii")
+
+
+def make_room_for_watches(machines: int) -> None:
+    """Let this host have as many inotify instances as so many machines take, until it boots again; say so.
+
+    :raises LabError: it cannot be changed here.
+    """
+    needed = _WATCHES_EACH * (machines + 1)
+    if int(_WATCHES.read_text(encoding="ascii")) >= needed:
+        return
+    name = "fs.inotify.max_user_instances"
+    say(f"{machines} machines need more inotify instances than this host allows: {name} is {needed} now")
+    try:
+        run(["sh", "-c", f"echo {needed} > {_WATCHES}"], root=True)
+    except LabError as error:
+        raise LabError(f"{error}; run it on the machine below this one: sysctl -w {name}={needed}") from error

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lab import images
+from lab import host, images
 from lab.machines import Machine
 from uses import plays
 
@@ -140,6 +140,7 @@ def started(number: int, *, place: Path, gcloud: bool = True) -> Iterator[Fleet]
     roles = [*(["gcloud"] if gcloud else []), "poetry", "poetry_repositories", "gar_auth"]
     variables = {**release(poetry=OLD), "artifact_registry_roles": roles}
     suites = ["debian12", "debian13"][:number]
+    host.make_room_for_watches(number)
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
         made = dict(zip(suites, pool.map(lambda suite: _image(suite, place, variables), suites), strict=True))
     machines: list[Machine] = []

@@ -97,3 +97,28 @@ def test_a_missing_program_and_a_slow_one_are_lab_errors() -> None:
         system.run(["no-such-program"])
     with pytest.raises(LabError, match="did not end within 0 s"):
         system.run(["sleep", "5"], timeout=0.05)
+
+
+def test_a_host_that_allows_too_few_watches_gets_room_and_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    limit = tmp_path / "max_user_instances"
+    limit.write_text("128\n")
+    monkeypatch.setattr(host, "_WATCHES", limit)
+    monkeypatch.setattr(system, "as_root", list)
+    host.make_room_for_watches(4)
+    assert limit.read_text() == "128\n", "four machines have room enough"
+    host.make_room_for_watches(12)
+    assert int(limit.read_text()) == 260
+    assert "fs.inotify.max_user_instances is 260 now" in capsys.readouterr().out
+
+
+def test_a_host_that_cannot_be_given_room_says_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limit = tmp_path / "max_user_instances"
+    limit.write_text("128\n")
+    monkeypatch.setattr(host, "_WATCHES", limit)
+    monkeypatch.setattr(system, "as_root", lambda _argv: ["false"])
+    with pytest.raises(LabError, match=r"sysctl -w fs\.inotify\.max_user_instances=260"):
+        host.make_room_for_watches(12)

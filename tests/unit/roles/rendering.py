@@ -19,6 +19,7 @@ __all__ = [
     "ROLE",
     "ROOT",
     "getent",
+    "machine",
     "refusals",
     "settings",
     "template",
@@ -58,8 +59,20 @@ def _declared() -> Mapping[str, Any]:
     return found
 
 
+def machine(**homes: str) -> dict[str, Any]:
+    """Return what C(files/machine.py) says of a machine with systemd that has these users."""
+    return {
+        "service_manager": "systemd",
+        "passwd": {user: ["x", "1000", "1000", user, home, "/bin/bash"] for user, home in homes.items()},
+        "files": {},
+        "directories": {},
+        "python_version": "3.11",
+        "environments": {"all": [], "complete": []},
+    }
+
+
 def getent(**homes: str) -> dict[str, Any]:
-    """Return what is registered of C(getent passwd) for these users."""
+    """Return what is registered of C(getent passwd) for the users of the run before."""
     return {"stdout_lines": [f"{user}:x:1000:1000:{user}:{home}:/bin/bash" for user, home in homes.items()]}
 
 
@@ -81,14 +94,13 @@ def variables(**changes: Any) -> dict[str, Any]:
     used = {str(one["identity"]) for one in repositories}
     return {
         **_declared(),
-        "ansible_facts": {"service_mgr": "systemd"},
         "ansible_managed": "Ansible managed",
         "ansible_check_mode": False,
         "gar_auth_service_manager": "systemd",
         "__gar_auth_users": changes.get("gar_auth_users", ["dev", "ops"]),
         "__gar_auth_identities": validate.parse_identities(identities, used=used),
         "__gar_auth_repositories": repositories,
-        "__gar_auth_getent": getent(dev="/home/dev", ops="/home/ops"),
+        "__gar_auth_machine": machine(dev="/home/dev", ops="/home/ops"),
         "item": "dev",
         **changes,
     }
@@ -111,8 +123,8 @@ def refusals(file: str, task: str, **changes: Any) -> list[str]:
     if not isinstance(loop := found.get("loop", [None]), list):
         loop = Templar(loader, known).template(loop)
     said = []
-    for number, item in enumerate(loop):
-        templar = Templar(loader, {**known, "__gar_auth_file_index": number})
+    for item in loop:
+        templar = Templar(loader, known)
         templar.available_variables = {**templar.available_variables, "item": templar.template(item)}
         check = found["ansible.builtin.assert"]
         conditions = check["that"] if isinstance(check["that"], list) else [check["that"]]
@@ -126,7 +138,7 @@ def template(name: str, **changes: Any) -> str:
     templar = Templar(DataLoader(), variables(**changes))
     searching = templar.copy_with_new_env(searchpath=[str(ROLE / "templates")])
     text = (ROLE / "templates" / f"{name}.j2").read_text(encoding="utf-8")
-    overrides = {"trim_blocks": True, "keep_trailing_newline": True}
+    overrides = {"trim_blocks": True}
     return str(
         searching.template(trust_as_template(text), escape_backslashes=False, overrides=overrides) or ""
     )

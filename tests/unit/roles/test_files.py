@@ -52,10 +52,7 @@ def test_tokens_lie_where_the_service_manager_puts_them(
 
 
 def test_the_command_is_isolated_from_the_callers_python() -> None:
-    looked = {"stdout": '{"version": "3.11", "all": [], "complete": []}'}
-    text = template(
-        "gar-auth", gar_auth_prefix="/srv/opt", __gar_auth_looked=looked, __gar_auth_requirements=""
-    )
+    text = template("gar-auth", gar_auth_prefix="/srv/opt", __gar_auth_requirements="")
     assert re.match(r"#!/srv/opt/venv-3\.11-[0-9a-f]{8}/bin/python -I\n", text)
     compile(text, "gar-auth", "exec")
     imported = re.findall(r"^(?:import|from) (\S+)", text, re.MULTILINE)

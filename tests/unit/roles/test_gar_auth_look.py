@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from unit.roles.rendering import IDENTITIES, ROLE, ROOT, getent, variables
+from unit.roles.rendering import IDENTITIES, ROLE, ROOT, machine, template, variables
 
+ROLE_NAME = "devbox.artifact_registry.gar_auth"
 LOOK = (ROLE / "files/look.py").read_text(encoding="utf-8")
 OURS = (os.getuid(), os.getgid())
 UNITS = ["gar-auth-fetch@default.timer", "gar-auth-write@dev.path"]
@@ -137,8 +138,8 @@ def test_an_account_that_is_gone_is_found(place: Path) -> None:
 
 def run(place: Path, **homes: str) -> list[str]:
     """Let Ansible run look.yml here, for users with these homes: nothing is installed, so all differs."""
-    known = variables(__gar_auth_getent=getent(**homes), __gar_auth_users=list(homes))
-    resolved = [f"__gar_auth_{name}" for name in ("users", "identities", "repositories", "getent")]
+    known = variables(__gar_auth_machine=machine(**homes), __gar_auth_users=list(homes))
+    resolved = [f"__gar_auth_{name}" for name in ("users", "identities", "repositories", "machine")]
     own = {name: known[name] for name in resolved} | {
         "gar_auth_service_manager": "systemd",
         "gar_auth_python": sys.executable,
@@ -146,19 +147,21 @@ def run(place: Path, **homes: str) -> list[str]:
         "gar_auth_etc_dir": f"{place}/etc",
         "gar_auth_profile_dir": f"{place}/profile.d",
         "__gar_auth_unit_dir": f"{place}/units",
-        "__gar_auth_booted": True,
     }
     tasks = [
-        {"include_role": {"name": "devbox.artifact_registry.gar_auth", "tasks_from": "look.yml"}},
+        {"include_role": {"name": ROLE_NAME, "tasks_from": "look.yml", "public": True}},
         {
-            "copy": {
-                "content": "{{ __gar_auth_differs.stdout }}",
-                "dest": f"{place}/differs.json",
-                "mode": "0644",
-            }
+            "copy": {"content": "{{ item.content }}", "dest": f"{place}/{{{{ item.dest }}}}", "mode": "0644"},
+            "loop": [
+                {"content": "{{ __gar_auth_differs.stdout }}", "dest": "differs.json"},
+                {"content": "{{ __gar_auth_expected | to_json }}", "dest": "expected.json"},
+            ],
+            "loop_control": {"label": "{{ item.dest }}"},
+            "vars": {"role_path": str(ROLE)},
         },
     ]
     play = {"hosts": "localhost", "connection": "local", "gather_facts": False, "tasks": tasks}
+    (place / "templates").symlink_to(ROLE / "templates")
     (place / "play.json").write_text(json.dumps([play]))
     (place / "variables.json").write_text(json.dumps(own))
     ansible_playbook = Path(sys.executable).parent / "ansible-playbook"
@@ -203,3 +206,35 @@ def test_the_role_looks_at_each_directory_that_it_makes(tmp_path: Path) -> None:
         for kind in ("service", "timer")
     }
     assert {f"{tmp_path}/{path}" for path in made} <= differs
+
+
+def test_it_expects_of_each_file_what_ansible_writes(tmp_path: Path) -> None:
+    run(tmp_path, dev="/srv/homes/dev")
+    files = json.loads((tmp_path / "expected.json").read_text())["files"]
+    homes = {"__gar_auth_machine": machine(dev="/srv/homes/dev"), "__gar_auth_users": ["dev"]}
+    places = {
+        "gar_auth_prefix": f"{tmp_path}/opt",
+        "gar_auth_etc_dir": f"{tmp_path}/etc",
+        "gar_auth_profile_dir": f"{tmp_path}/profile.d",
+    }
+    written = {
+        f"{tmp_path}/etc/config.json": ("config.json", "dev"),
+        f"{tmp_path}/profile.d/gar-auth.sh": ("gar-auth.sh", "dev"),
+    }
+    for path in files:
+        unit = path.removeprefix(f"{tmp_path}/units/")
+        if path != unit:
+            directory, _slash, drop_in = unit.rpartition("/")
+            identity = directory.partition("@")[2].removesuffix(".d").removesuffix(".service")
+            written[path] = (drop_in, unit if drop_in == "home.conf" else identity.removesuffix(".timer"))
+    assert len(written) > 20
+    wrong = [
+        path
+        for path, (name, item) in written.items()
+        if files[path] != "0644 " + checksum(template(name, item=item, **homes, **places))
+    ]
+    assert wrong == []
+
+
+def checksum(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -8,7 +8,7 @@ import json
 from typing import Any
 
 import pytest
-from unit.roles.rendering import IDENTITIES, getent, refusals, settings, template, variable
+from unit.roles.rendering import IDENTITIES, getent, machine, refusals, settings, template, variable
 
 KEYRING = {"gar_auth_provider": "keyring"}
 POETRY = "/usr/local/bin/poetry"
@@ -148,13 +148,14 @@ def test_only_the_keyring_serves_other_clients() -> None:
     [
         ({"exists": False}, False),
         ({"exists": True, "lnk_source": "/opt/gar-auth/bin/keyring"}, False),
-        ({"exists": True}, True),
+        ({"exists": True, "lnk_source": ""}, True),
         ({"exists": True, "lnk_source": "/opt/pipx/bin/keyring"}, True),
     ],
 )
 def test_somebody_elses_keyring_command_is_not_replaced(found: dict[str, Any], refused: bool) -> None:
     task = "Check that the keyring command on the PATH is ours"
-    known: dict[str, Any] = {**KEYRING, "__gar_auth_keyring_stat": {"stat": found}}
+    seen = {**machine(), "files": {"/usr/local/bin/keyring": found}}
+    known: dict[str, Any] = {**KEYRING, "__gar_auth_machine": seen}
     said = refusals("preflight_options.yml", task, **known, gar_auth_clients=["pip"])
     assert bool(said) is refused
     assert refusals("preflight_options.yml", task, **known, gar_auth_clients=["twine"]) == []

@@ -3,12 +3,15 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
-from unit.roles.rendering import refusals, variable
+from unit.roles.rendering import machine, refusals, variable
 
 KEY = "/etc/devbox/key.json"
+HOMES = {"dev": "/home/dev", "ops": "/home/ops"}
 ROOTS = "an existing regular file of root's, mode 0600, outside of homes and in a directory of root's"
 
 
@@ -46,7 +49,7 @@ def test_an_interval_within_the_limits_is_taken(interval: object) -> None:
 def test_the_service_manager_is_one_that_works_there(manager: str, runs: str, fine: bool, cure: str) -> None:
     changes: dict[str, Any] = {
         "gar_auth_service_manager": manager,
-        "ansible_facts": {"service_mgr": runs},
+        "__gar_auth_machine": {**machine(), "service_manager": runs},
         "inventory_hostname": "here",
     }
     said = refusals("preflight.yml", "Check the service manager", **changes)
@@ -166,14 +169,24 @@ def stat(*, mode: str = "0600", user: str = "root", group: str = "root", **chang
 MISSING: dict[str, Any] = {"exists": False}
 
 
-def said_of(file: dict[str, Any], directory: dict[str, Any], path: str = KEY, **changes: Any) -> list[str]:
+def said_of(
+    file: dict[str, Any],
+    directory: dict[str, Any],
+    path: str = KEY,
+    *,
+    homes: Mapping[str, str] = HOMES,
+    **changes: Any,
+) -> list[str]:
     """What the check of an identity's file says."""
     return refusals(
         "preflight_files.yml",
         "Check that the fetcher alone can read them",
         gar_auth_identities={"ci": {"type": "service_account_key", "file": path}},
-        __gar_auth_files={"results": [{"stat": file}]},
-        __gar_auth_file_directories={"results": [{"stat": directory}]},
+        __gar_auth_machine={
+            **machine(**homes),
+            "files": {path: file},
+            "directories": {os.path.dirname(path): directory},
+        },
         **changes,
     )
 
@@ -217,8 +230,7 @@ def test_a_directory_where_others_can_exchange_the_file_is_refused(directory: di
 
 @pytest.mark.parametrize("path", ["/home/dev/key.json", "/home/somebody/a/key.json", "/srv/ops/k.json"])
 def test_a_file_in_a_home_is_refused_and_gets_another_place(path: str) -> None:
-    homes = {"dev": ["x", "1", "1", "", "/home/dev", ""], "ops": ["x", "2", "2", "", "/srv/ops/", ""]}
-    (said,) = said_of(stat(), stat(mode="0755"), path, __gar_auth_passwd=homes)
+    (said,) = said_of(stat(), stat(mode="0755"), path, homes={"dev": "/home/dev", "ops": "/srv/ops/"})
     name = path.rpartition("/")[2]
     assert f"found a place in a home: {path}\n" in said
     assert said.endswith(f"install -D -o root -g root -m 0600 {name} /etc/devbox/{name}")
@@ -226,8 +238,8 @@ def test_a_file_in_a_home_is_refused_and_gets_another_place(path: str) -> None:
 
 @pytest.mark.parametrize("path", ["/root/key.json", "/homely/key.json", "/srv/ops-keys/key.json"])
 def test_a_file_beside_a_home_is_taken(path: str) -> None:
-    homes = {"root": ["x", "0", "0", "", "/root", ""], "ops": ["x", "2", "2", "", "/srv/ops", ""]}
-    assert said_of(stat(), stat(mode="0755"), path, __gar_auth_passwd=homes) == []
+    homes = {"root": "/root", "ops": "/srv/ops"}
+    assert said_of(stat(), stat(mode="0755"), path, homes=homes) == []
 
 
 @pytest.mark.parametrize("hardening", ["compat", "off"])
@@ -291,10 +303,10 @@ def test_the_directory_of_the_metrics_is_roots(
 ) -> None:
     said = refusals(
         "preflight_files.yml",
-        "Check that it is a directory of root's",
+        "Check that the directory of the metrics is root's",
         gar_auth_metrics_dir="/m",
         ansible_check_mode=checking,
-        __gar_auth_metrics_stat={"stat": directory},
+        __gar_auth_machine={**machine(), "directories": {"/m": directory}},
     )
     assert [one.splitlines()[0] for one in said] == (
         [f"gar_auth_metrics_dir: found {found}"] if found else []

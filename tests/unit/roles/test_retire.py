@@ -193,8 +193,7 @@ class Step:
     def play(self, variables: dict[str, Any]) -> dict[str, Any]:
         role = "devbox.artifact_registry.gar_auth"
         own = {name: variables[name] for name in variables if name.startswith("gar_auth_")} | self.changes
-        known = {**variables, **own, "ansible_facts": {"service_mgr": "none"}}
-        own |= {name: variable(name, **known) for name in RESOLVED}
+        own |= {name: variable(name, **{**variables, **own}) for name in RESOLVED}
         tasks: list[dict[str, Any]] = [
             {"include_role": {"name": role, "tasks_from": f"{name}.yml"}, "vars": own}
             for name in ("previous", self.then)

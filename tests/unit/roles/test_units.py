@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from unit.roles.rendering import HARDENING, IDENTITIES, ROLE, getent, refusals, settings, template, variable
+from unit.roles.rendering import HARDENING, IDENTITIES, ROLE, machine, refusals, settings, template, variable
 
 HOST_IDENTITIES = [name for name, identity in IDENTITIES.items() if not identity.get("per_user")]
 OPTIONS = {
@@ -441,7 +441,7 @@ def test_the_drop_in_binds_exactly_the_home(tmp_path: Path, home: str, bound: st
     them = Units(tmp_path, "full")
     for kind in ("write", "user"):
         drop_in = f"gar-auth-{kind}@dev.service.d/home.conf"
-        text = template("home.conf", item=drop_in, __gar_auth_getent=getent(dev=home))
+        text = template("home.conf", item=drop_in, __gar_auth_machine=machine(dev=home))
         assert settings(text) == {"BindPaths": ["", bound]}
         them.write(drop_in, text)
         assert "BindPaths" not in them.analyze("verify", "--man=no", f"gar-auth-{kind}@dev.service").stderr
@@ -471,7 +471,7 @@ def test_the_drop_in_binds_exactly_the_home(tmp_path: Path, home: str, bound: st
 def test_only_a_home_that_lies_elsewhere_needs_a_drop_in(
     homes: dict[str, str], changes: dict[str, Any], drop_ins: list[str]
 ) -> None:
-    known = {"__gar_auth_getent": getent(**homes), **changes}
+    known = {"__gar_auth_machine": machine(**homes), **changes}
     expected = [f"gar-auth-{name}.service.d/home.conf" for name in drop_ins]
     assert variable("__gar_auth_home_drop_ins", **known) == expected
     for name in expected:
