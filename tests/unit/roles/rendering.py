@@ -60,7 +60,7 @@ def _declared() -> Mapping[str, Any]:
 
 
 def machine(**homes: str) -> dict[str, Any]:
-    """Return what C(files/machine.py) says of a machine with systemd that has these users."""
+    """Return what C(files/preflight.py) says of a machine with systemd that has these users."""
     return {
         "service_manager": "systemd",
         "passwd": {user: ["x", "1000", "1000", user, home, "/bin/bash"] for user, home in homes.items()},

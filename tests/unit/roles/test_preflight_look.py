@@ -15,7 +15,7 @@ import pytest
 from unit.roles.rendering import ROLE, refusals
 from unit.roles.rendering import machine as seen
 
-SCRIPT = (ROLE / "files/machine.py").read_text(encoding="utf-8")
+SCRIPT = (ROLE / "files/preflight.py").read_text(encoding="utf-8")
 
 
 def look(*, replace: dict[str, str] | None = None, **wanted: Any) -> dict[str, Any]:
