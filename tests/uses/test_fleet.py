@@ -198,12 +198,12 @@ def test_a_rollout_that_was_killed_is_resumed_by_the_same_command(fleet: Fleet) 
 
 
 def fill(machine: Machine) -> None:
-    """Let Poetry's versions lie on a small disk that has no room for one more."""
+    """Let the version in use lie on a small disk that has no room for one more."""
     script = """\
 set -eu
 mkdir -p /small
 mount -t tmpfs -o size=200m,mode=0755 tmpfs /small
-cp -a /opt/poetry/. /small/
+cp -a "/opt/poetry/$(readlink /opt/poetry/current)" /opt/poetry/current /small/
 mount --bind /small /opt/poetry
 dd if=/dev/zero of=/small/notes bs=1M status=none || true
 rm -f /small/notes
