@@ -30,6 +30,9 @@ POETRY = "~/.config/pypoetry"
 OF_USERS = [
     r"/home/\w+(/(\.cache|\.local|\.config|\.config/gcloud|app|from_ops|mine|also_mine|still)(/.*)?)?"
 ]
+#: All of them change where somebody leaves; who else is in them, ACCOUNTS says.
+OF_ACCOUNTS = [r"/etc/(passwd|group|shadow|gshadow|(subuid|subgid)-?)"]
+ACCOUNTS = f"(getent passwd; getent group) | grep -v '^{NEW}:'"
 #: Each file below a directory, with what tells whether somebody has touched it.
 TOUCHED = "find ~/.config/pypoetry /home/{user}/app -printf '%p %i %m %u %T@ %s\\n' 2>/dev/null | sort"
 
@@ -69,6 +72,11 @@ def before(machine: Machine) -> listing.Listing:
     return listing.take(machine)
 
 
+@pytest.fixture(scope="module")
+def accounts(machine: Machine) -> str:
+    return machine.ssh("admin", ACCOUNTS, check=True).stdout
+
+
 def variables(machine: Machine, **changes: Any) -> dict[str, Any]:
     """What a team declares: the lab's, with own logins and checkouts."""
     given = json.loads(machine.variables.read_text(encoding="utf-8"))
@@ -94,7 +102,7 @@ def play(
 
 
 @pytest.fixture(scope="module")
-def first(machine: Machine, before: listing.Listing, place: Path) -> plays.Play:
+def first(machine: Machine, before: listing.Listing, accounts: str, place: Path) -> plays.Play:
     """The first run, before anybody has logged in."""
     done = play(machine, place)
     assert done.code == 0, done.output
@@ -275,9 +283,9 @@ def test_a_slip_of_the_pen_does_not_take_everything_back(
 
 
 def test_at_the_end_the_machine_is_as_it_was(
-    machine: Machine, before: listing.Listing, one_gone: plays.Play, place: Path
+    machine: Machine, before: listing.Listing, accounts: str, one_gone: plays.Play, place: Path
 ) -> None:
-    machine.ssh("admin", "sudo userdel carol", check=True)  # somebody left in between
+    machine.ssh("admin", f"sudo userdel {NEW}", check=True)  # somebody left in between
     everybody = {key: value for key, value in TEARDOWN.items() if "teardown" not in key}
     told = play(machine, place, "teardown", "--check", **everybody)
     assert told.code == 0, told.output
@@ -285,6 +293,7 @@ def test_at_the_end_the_machine_is_as_it_was(
     machine.ssh("dev", "gar-auth check", check=True)  # so far it was words only
     done = play(machine, place, "teardown", **everybody)
     assert done.code == 0, done.output
-    assert leftovers.find(machine, before, apart_from=OF_USERS) == []
+    assert leftovers.find(machine, before, apart_from=[*OF_USERS, *OF_ACCOUNTS]) == []
+    assert machine.ssh("admin", ACCOUNTS, check=True).stdout == accounts
     again = play(machine, place, "teardown", **everybody)
     assert (again.code, again.changed) == (0, 0), again.output
