@@ -154,7 +154,7 @@ def run(place: Path, **homes: str) -> list[str]:
             "copy": {"content": "{{ item.content }}", "dest": f"{place}/{{{{ item.dest }}}}", "mode": "0644"},
             "loop": [
                 {"content": "{{ __gar_auth_differs.stdout }}", "dest": "differs.json"},
-                {"content": "{{ __gar_auth_expected | to_json }}", "dest": "expected.json"},
+                {"content": "{{ __gar_auth_expected }}", "dest": "expected.json"},
             ],
             "loop_control": {"label": "{{ item.dest }}"},
             "vars": {"role_path": str(ROLE)},

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the playbook fleet notes of a host that has failed."""
+"""What playbooks work out on the controller: who stays, and the cause where a host has failed."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import pytest
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar
 
-PLAYBOOK = Path(__file__).resolve().parents[2] / "playbooks/fleet.yml"
+PLAYBOOKS = Path(__file__).resolve().parents[2] / "playbooks"
 
 
 def noted(result: dict[str, Any]) -> str:
     """The cause that the rescue notes after a task that ended with this result."""
     loader = DataLoader()
-    rollout, _last = loader.load_from_file(str(PLAYBOOK), trusted_as_template=True)
+    rollout, _last = loader.load_from_file(str(PLAYBOOKS / "fleet.yml"), trusted_as_template=True)
     (rescue,) = [task["rescue"] for task in rollout["tasks"] if "rescue" in task]
     known = {
         **rescue[0]["vars"],
@@ -44,3 +44,14 @@ def noted(result: dict[str, Any]) -> str:
 )
 def test_the_cause_is_what_the_failed_task_said(result: dict[str, Any], cause: str) -> None:
     assert noted(result) == cause
+
+
+def test_those_who_stay_stay_in_their_order() -> None:
+    """Ansible's set filters shuffle: the second run would write the same users in another order."""
+    loader = DataLoader()
+    tasks = loader.load_from_file(str(PLAYBOOKS / "tasks/teardown_users.yml"), trusted_as_template=True)
+    (known,) = [task["vars"] for task in tasks if "gar_auth_users" in task.get("vars", {})]
+    users = [f"user{number}" for number in range(40)]
+    declared = {"artifact_registry_users": users, "artifact_registry_teardown_users": ["user7"]}
+    stay = Templar(loader, {**known, **declared}).template(known["gar_auth_users"])
+    assert stay == [user for user in users if user != "user7"]
