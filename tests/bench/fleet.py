@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import re
+import resource
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -111,12 +112,15 @@ def measure(report: Report, *, scratch: Path, repetitions: int) -> None:
         ours: dict[int, list[float]] = {}
         pings: dict[int, list[float]] = {}
         tasks: dict[int, int] = {}
+        work: dict[int, list[float]] = {}
         for size in SIZES:
             with step(f"Roll out to {size}, and ping as often, {repetitions} times each"):
                 tasks[size] = _tasks(bed.ours(size)[1])
-                ours[size], pings[size] = [], []
+                ours[size], pings[size], work[size] = [], [], []
                 for _round in range(repetitions):
+                    before = _processor_time()
                     ours[size].append(_unchanged(lambda size=size: bed.ours(size)))  # type: ignore[misc]
+                    work[size].append(_processor_time() - before)
                     pings[size].append(bed.pings(tasks[size], size)[0])
         with step("Take it back, and install in the usual way"):
             bed.play("devbox.artifact_registry.teardown", max(SIZES))
@@ -139,7 +143,7 @@ def measure(report: Report, *, scratch: Path, repetitions: int) -> None:
                 goal=Goal(figure="faster", limit=5),
             )
         )
-    report.tables += [_beside_pings(ours, pings, tasks), _projection(ours)]
+    report.tables += [_beside_pings(ours, pings, tasks), _projection(ours, work)]
 
 
 def _beside_pings(
@@ -156,11 +160,11 @@ def _beside_pings(
     return Table(title=f"No-op rollout, {FORKS} forks, canary of one", heads=heads, lines=lines)
 
 
-def _projection(ours: dict[int, list[float]]) -> Table:
+def _projection(ours: dict[int, list[float]], work: dict[int, list[float]]) -> Table:
     """From the least and the greatest size: what a run costs whatever its size, and what each host adds."""
     small, large = SIZES[0], SIZES[-1]
-    each = (median(ours[large]) - median(ours[small])) / (large - small)
-    start = median(ours[small]) - small * each
+    start, each = _line(ours)
+    _once, busy = _line(work)
     lines = [
         [f"{size:,}", duration(start + size * each), f"{(start + size * each) / 3600:.2f} h"]
         for size in (1_000, 10_000)
@@ -168,11 +172,26 @@ def _projection(ours: dict[int, list[float]]) -> Table:
     first, last = median(ours[small]), median(ours[large])
     added = f"each host adds ({last:.1f} s - {first:.1f} s) / ({large} - {small}) = {each:.2f} s"
     fixed = f"each run costs {first:.1f} s - {small} x {each:.2f} s = {start:.1f} s besides"
-    shared = "controller and hosts share the processors here, so with hosts of their own a fleet takes less"
-    notes = [added, fixed, shared]
-    return Table(
-        title="Projection, one controller", heads=["hosts", "seconds", "hours"], lines=lines, notes=notes
+    shared = (
+        f"controller and hosts share the processors here; the controller's part is {busy:.2f} s of processor"
+        " time for each host"
     )
+    notes = [added, fixed, shared]
+    heads = ["hosts", "seconds", "hours"]
+    return Table(title="Projection, one controller", heads=heads, lines=lines, notes=notes)
+
+
+def _line(samples: dict[int, list[float]]) -> tuple[float, float]:
+    """What a run costs, and what each host adds, in seconds."""
+    small, large = SIZES[0], SIZES[-1]
+    each = (median(samples[large]) - median(samples[small])) / (large - small)
+    return median(samples[small]) - small * each, each
+
+
+def _processor_time() -> float:
+    """Seconds of processors that all commands so far have used, with their own children."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def _tasks(output: str) -> int:
