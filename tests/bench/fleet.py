@@ -31,6 +31,35 @@ CRON = (
     "t=$(gcloud auth print-access-token) && "
     "for r in {names}; do poetry config http-basic.$r oauth2accesstoken $t; done"
 )
+PREREQUISITES: dict[str, Any] = {
+    "name": "What the usual way needs",
+    "ansible.builtin.apt": {"name": ["cron", "gnupg", "python3-debian"], "install_recommends": False},
+}
+OLD_APT = "ansible_facts.distribution_major_version == '12'"
+#: The role of google.cloud calls apt-key, which Debian 13 has no more.
+WITHOUT_APT_KEY: list[dict[str, Any]] = [
+    {
+        "name": "gcloud's repository",
+        "ansible.builtin.deb822_repository": {
+            "name": "google-cloud-sdk",
+            "uris": "https://packages.cloud.google.com/apt",
+            "suites": "cloud-sdk",
+            "components": "main",
+            "signed_by": "https://packages.cloud.google.com/apt/doc/apt-key.gpg",
+        },
+        "when": f"not {OLD_APT}",
+    },
+    {
+        "name": "gcloud",
+        "ansible.builtin.apt": {
+            "name": "google-cloud-cli",
+            "update_cache": True,
+            "cache_valid_time": 86400,
+            "install_recommends": False,
+        },
+        "when": f"not {OLD_APT}",
+    },
+]
 _COUNTS = re.compile(r" ok=(\d+) +changed=(\d+)")
 
 
@@ -85,7 +114,9 @@ class Bed:
 
     def usual(self, size: int) -> tuple[float, str]:
         """Converge in the usual way."""
-        return self.tasks([*installers.USUAL, *_usual_configuration()], size, facts=True)
+        role, *pipx = installers.USUAL
+        old = {**role, "when": OLD_APT}
+        return self.tasks([old, *WITHOUT_APT_KEY, *pipx, *_usual_configuration()], size, facts=True)
 
 
 def _usual_configuration() -> list[dict[str, Any]]:
@@ -124,7 +155,7 @@ def measure(report: Report, *, scratch: Path, repetitions: int) -> None:
                     pings[size].append(bed.pings(tasks[size], size)[0])
         with step("Take it back, and install in the usual way"):
             bed.play("devbox.artifact_registry.teardown", max(SIZES))
-            bed.tasks([{"name": "cron", "ansible.builtin.apt": {"name": "cron"}}], max(SIZES), facts=False)
+            bed.tasks([PREREQUISITES], max(SIZES), facts=False)
             bed.usual(max(SIZES))
         usual: dict[int, list[float]] = {}
         for size in SIZES:
