@@ -47,14 +47,14 @@ WITHOUT_APT_KEY: list[dict[str, Any]] = [
             "components": "main",
             "signed_by": "https://packages.cloud.google.com/apt/doc/apt-key.gpg",
         },
+        "register": "source",
         "when": f"not {OLD_APT}",
     },
     {
         "name": "gcloud",
         "ansible.builtin.apt": {
             "name": "google-cloud-cli",
-            "update_cache": True,
-            "cache_valid_time": 86400,
+            "update_cache": "{{ source is changed }}",
             "install_recommends": False,
         },
         "when": f"not {OLD_APT}",
