@@ -10,7 +10,7 @@ from typing import Any
 
 import tomlkit
 import tomlkit.exceptions
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 from unit.plugins.toml_documents import KEYS, NAMES, documents
 
@@ -105,8 +105,17 @@ def test_any_document_gets_exactly_the_changes(text: str, changes: Changes) -> N
     assert edit(after, changes) == after
 
 
+SAME_LINES_AFTER_A_REMOVED_TABLE = """\
+[http-basic.private-repo]
+username = "plain"
+[http-basic.mine]
+username = "plain"
+"""
+
+
 @THOROUGH
 @given(text=documents(), changes=changes())
+@example(text=SAME_LINES_AFTER_A_REMOVED_TABLE, changes={("http-basic", "private-repo"): REMOVE})
 def test_every_line_without_a_changed_value_stays_in_its_order(text: str, changes: Changes) -> None:
     assume(text.endswith("\n"))
     assume(not re.search(r"\[\r?\n|[\"']{3}", text))  # values of several lines
@@ -114,11 +123,21 @@ def test_every_line_without_a_changed_value_stays_in_its_order(text: str, change
         return
     after = edit(text, changes).split("\n")
     touched = {key for path in changes for key in path}
+    for path, change in changes.items():
+        if change is REMOVE:
+            touched |= keys(look_up(tomllib.loads(text), path))
     position = 0
     for line in text.split("\n"):
         if line.strip() and not any(key in line for key in touched):
             assert line in after[position:], line
             position = after.index(line, position) + 1
+
+
+def keys(value: object) -> set[str]:
+    """All keys of a table and of the tables in it; none of any other value."""
+    if not isinstance(value, dict):
+        return set()
+    return set(value).union(*(keys(one) for one in value.values()))
 
 
 @THOROUGH

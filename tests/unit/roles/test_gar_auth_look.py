@@ -142,6 +142,7 @@ def run(place: Path, **homes: str) -> list[str]:
     resolved = [f"__gar_auth_{name}" for name in ("users", "identities", "repositories", "machine")]
     own = {name: known[name] for name in resolved} | {
         "gar_auth_service_manager": "systemd",
+        "ansible_python_interpreter": sys.executable,
         "gar_auth_python": sys.executable,
         "gar_auth_prefix": f"{place}/opt",
         "gar_auth_etc_dir": f"{place}/etc",
