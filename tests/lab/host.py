@@ -67,8 +67,8 @@ def make_room_for_watches(machines: int) -> None:
     if int(_WATCHES.read_text(encoding="ascii")) >= needed:
         return
     name = "fs.inotify.max_user_instances"
-    say(f"{machines} machines need more inotify instances than this host allows: {name} is {needed} now")
     try:
         run(["sh", "-c", f"echo {needed} > {_WATCHES}"], root=True)
     except LabError as error:
         raise LabError(f"{error}; run it on the machine below this one: sysctl -w {name}={needed}") from error
+    say(f"{machines} machines need more inotify instances than this host allowed: {name} is {needed} now")
