@@ -59,12 +59,14 @@ def works(machine: Machine, *users: str) -> None:
     assert machine.ssh("admin", "sudo ls /var/lib/devbox-rollout").returncode != 0
 
 
-def bad() -> dict[str, Any]:
-    """A release with one repository that does not exist."""
-    variables = release(poetry=OLD)
+def brings(name: str, *, project: str = "demo-project", **changes: Any) -> dict[str, Any]:
+    """A release with one repository more, or with another one under a name that is known."""
+    variables = release(poetry=OLD, **changes)
+    repositories = variables["artifact_registry_repositories"]
+    one = {**repositories[0], "name": name, "project": project}
     variables["artifact_registry_repositories"] = [
-        {**one, "project": "no-such-project"} if one["name"] == "tools" else one
-        for one in variables["artifact_registry_repositories"]
+        *(known for known in repositories if known["name"] != name),
+        one,
     ]
     return variables
 
@@ -99,6 +101,10 @@ def test_check_mode_predicts_changes_makes_none_and_does_not_hide_a_mistake(flee
     play = fleet.rollout("--check", "--limit", canary.name, **release(poetry=OLD), gar_auth_interval=999)
     assert play.code != 0
     assert "gar_auth_interval: found 999" in play.output
+    moved = brings("tools", project="no-such-project")
+    play = fleet.rollout("--check", "--limit", canary.name, **moved)
+    assert play.code != 0
+    assert "no repository tools in project no-such-project" in play.output
     assert what(canary) == before
 
 
@@ -106,11 +112,14 @@ def test_a_bad_release_that_fails_in_the_canary_changes_nothing_beyond_it_and_no
     fleet: Fleet,
 ) -> None:
     before = {machine.name: what(machine) for machine in fleet.machines}
-    play = fleet.rollout(**bad(), rollout_batches=BATCHES, rollout_failures="50%")
+    missing = brings("more", project="no-such-project")
+    with loops.installing(fleet.machines) as running:
+        play = fleet.rollout(**missing, rollout_batches=BATCHES, rollout_failures="50%")
     assert play.code != 0
+    assert {loop.machine: loop.failures for loop in running if loop.failures} == {}
     canary, *others = fleet.names
     assert fleet.states() == {canary: "failed", **dict.fromkeys(others, "not reached")}
-    assert "no repository tools in project no-such-project" in play.output
+    assert "no repository more in project no-such-project" in play.output
     assert set(play.recap) == {canary}
     assert {machine.name: what(machine) for machine in fleet.machines} == before
     works(fleet.machines[0])
@@ -121,24 +130,31 @@ def test_a_bad_release_that_fails_in_the_second_batch_is_taken_back_there_and_re
 ) -> None:
     first = fleet.machines[: 1 + BATCHES[0]]
     second = fleet.machines[len(first) : len(first) + BATCHES[1]]
-    variables = release(poetry=OLD)
+    lacking, *refusing, fine = second  # the last one goes back with its batch all the same
+    variables = brings("more")
     for one in variables["artifact_registry_repositories"]:
         one["identity"] = "next"
-    for machine in second[:-1]:  # the last one is fine, and goes back with its batch all the same
+    for machine in fleet.machines:
+        if machine is not lacking:  # seen by the gate, when the host has all of the release
+            machine.control.create_repository("demo-project/more")
+    for machine in refusing:  # seen before the first change: users' tokens would be of that identity
         machine.control.deny(NEXT, permission="download")
     before = {machine.name: what(machine) for machine in fleet.machines}
-    # not where the new identity is refused: until the gate has seen that, users are
-    with loops.installing([*first, second[-1]]) as running:
+    with loops.installing(fleet.machines) as running:
         # fewer forks than a batch has hosts: the verdict is one for all of them
         play = fleet.rollout("--forks", str(BATCHES[1] - 1), **variables, rollout_batches=BATCHES)
     assert play.code != 0
     assert {loop.machine: loop.failures for loop in running if loop.failures} == {}
     expected = {
         **{machine.name: "done" for machine in first},
-        **{machine.name: "failed" for machine in second[:-1]},
-        second[-1].name: "taken back",
+        **{machine.name: "failed" for machine in (lacking, *refusing)},
+        fine.name: "taken back",
     }
     assert fleet.states() == {**dict.fromkeys(fleet.names, "not reached"), **expected}
+    causes = {host: str(one["cause"]) for host, one in fleet.report()["hosts"].items()}
+    assert "no repository more in project demo-project" in causes[lacking.name]
+    for machine in refusing:
+        assert f"{NEXT} may not read the repository" in causes[machine.name]
     assert {machine.name: what(machine) for machine in second} == {
         machine.name: before[machine.name] for machine in second
     }
@@ -146,6 +162,7 @@ def test_a_bad_release_that_fails_in_the_second_batch_is_taken_back_there_and_re
     for machine in fleet.machines:
         works(machine)
         machine.control.allow_all()
+    lacking.control.create_repository("demo-project/more")
     play = fleet.rollout(**variables, rollout_batches=BATCHES)
     assert play.code == 0, play.output[-6000:]
     assert set(fleet.states().values()) == {"done"}
@@ -159,10 +176,12 @@ def test_hosts_that_fail_for_themselves_are_left_as_they_were_and_the_rest_goes_
     inventory = fleet.inventory("nowhere")
     # in the middle, and a batch of its own: one that fails as a whole, and does not end the rollout
     batches = [SIZE // 2 - 1, 1, "100%"]
-    play = fleet.rollout(
-        **release(poetry=NEW), rollout_batches=batches, rollout_failures=3, inventory=inventory
-    )
+    with loops.installing(fleet.machines) as running:
+        play = fleet.rollout(
+            **release(poetry=NEW), rollout_batches=batches, rollout_failures=3, inventory=inventory
+        )
     assert play.code != 0
+    assert {loop.machine: loop.failures for loop in running if loop.failures} == {}
     states = fleet.states()
     assert {states.pop(full.name), states.pop(broken.name)} == {"failed"}
     assert states.pop("nowhere") == "unreachable"
@@ -184,7 +203,7 @@ def test_hosts_that_fail_for_themselves_are_left_as_they_were_and_the_rest_goes_
 
 def test_a_rollout_that_was_killed_is_resumed_by_the_same_command(fleet: Fleet) -> None:
     variables = {**release(poetry=OLD), "gar_auth_interval": 20, "rollout_batches": BATCHES}
-    with loops.installing(fleet.machines[1 : 1 + BATCHES[0]]) as running:
+    with loops.installing(fleet.machines) as running:
         kill_in(fleet, batch=2, variables=variables)
         assert "begun" in fleet.states().values()
         play = fleet.rollout(**variables)

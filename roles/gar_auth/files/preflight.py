@@ -3,13 +3,14 @@
 
 The role gives this file to Python's option C(-c), so that one task sees all of it.
 
-Standard input: JSON with C(users), C(files), C(directories) (paths), C(python) (the program's interpreter)
-and C(prefix) (where its environments lie).
+Standard input: JSON with C(users), C(files), C(directories) (paths), C(python) (the program's interpreter),
+C(prefix) (where its environments lie) and C(config) (the path of the program's configuration).
 
 Output: C(service_manager) (C(systemd) where it runs, otherwise the name of process 1), C(passwd) (by user who
 exists, the entry in the passwd database), C(files) and C(directories) (by path, what ansible.builtin.stat
 calls the same; directories also behind a link), C(python_version) (such as C(3.11); null where it does not
-run) and C(environments): C(all) and the C(complete) ones.
+run), C(environments): C(all) and the C(complete) ones, and C(config), the configuration in force; empty where
+there is none that can be read.
 """
 
 import glob
@@ -41,6 +42,7 @@ def main(wanted):
             "all": sorted(glob.glob(glob.escape(wanted["prefix"]) + "/venv*")),
             "complete": [os.path.dirname(path) for path in complete],
         },
+        "config": configuration(wanted["config"]),
     }
 
 
@@ -96,6 +98,16 @@ def name(look_up, number):
         return look_up(number)[0]
     except KeyError:
         return ""
+
+
+def configuration(path):
+    """What the run before has declared."""
+    try:
+        with open(path, encoding="utf-8") as stream:
+            found = json.load(stream)
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def version(python):

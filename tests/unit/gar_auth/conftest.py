@@ -28,6 +28,7 @@ HOST = "https://europe-west1-python.pkg.dev"
 URL = f"{HOST}/my-project/python/"
 #: Another user may not be able to read the Python of these tests: then it has to be loaded before.
 NEEDED = (
+    "concurrent.futures.thread",
     "encodings.idna",
     "gar_auth.fetch",
     "gar_auth.metadata",

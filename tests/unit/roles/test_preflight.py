@@ -3,12 +3,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping
 from typing import Any
 
 import pytest
-from unit.roles.rendering import machine, refusals, variable
+from unit.roles.rendering import machine, refusals, variable, variables
 
 KEY = "/etc/devbox/key.json"
 HOMES = {"dev": "/home/dev", "ops": "/home/ops"}
@@ -311,3 +312,85 @@ def test_the_directory_of_the_metrics_is_roots(
     assert [one.splitlines()[0] for one in said] == (
         [f"gar_auth_metrics_dir: found {found}"] if found else []
     )
+
+
+ROBOT_KEY = {"type": "service_account_key", "file": KEY}
+DECLARED: dict[str, Any] = {
+    "gar_auth_identities": {"default": {"type": "metadata"}, "ci": ROBOT_KEY},
+    "gar_auth_repositories": [{"name": "ours", "project": "demo-project", "location": "us"}],
+}
+
+
+def tries(*, force: dict[str, Any] | None, there: bool = True, **changes: Any) -> bool:
+    """Whether the index is asked beforehand, where C(force) is in force but for what it changes."""
+    known = variables(**DECLARED)
+    declared = {
+        "repositories": known["__gar_auth_repositories"],
+        "identities": known["__gar_auth_identities"],
+    }
+    seen = {
+        **machine(**HOMES),
+        "files": {KEY: stat() if there else MISSING},
+        "config": {} if force is None else {**declared, **force},
+    }
+    return bool(variable("__gar_auth_tries", **{**DECLARED, "__gar_auth_machine": seen, **changes}))
+
+
+def test_the_index_is_asked_beforehand_where_something_is_in_force_that_changes() -> None:
+    moved = {"repositories": []}
+    other = {"identities": {"default": {"type": "metadata"}}}
+    assert not tries(force=None)
+    assert not tries(force={})
+    assert not tries(force={"users": []})
+    assert tries(force=moved)
+    assert tries(force=other)
+    assert tries(force=moved, gar_auth_service_manager="cron")
+    assert not tries(force=moved, gar_auth_service_manager="none")
+    assert not tries(force=moved, gar_auth_start=False)
+    assert not tries(force=moved, gar_auth_state="absent")
+
+
+def test_in_check_mode_a_file_may_come_by_an_earlier_task_so_that_nothing_can_be_asked() -> None:
+    key = {"gar_auth_repositories": [{**DECLARED["gar_auth_repositories"][0], "identity": "ci"}]}
+    assert tries(force={"repositories": []}, ansible_check_mode=True, **key)
+    assert not tries(force={"repositories": []}, ansible_check_mode=True, there=False, **key)
+    assert tries(force={"repositories": []}, there=False, **key)
+
+
+@pytest.mark.parametrize(
+    ("said", "refused", "told"),
+    [
+        ({"findings": []}, False, False),
+        ({"findings": [{"level": "note", "found": "own is each user's own login"}]}, False, False),
+        (
+            {
+                "findings": [
+                    {
+                        "level": "problem",
+                        "found": "ours: H answers 403",
+                        "cause": "permission",
+                        "cure": "mend",
+                    }
+                ]
+            },
+            True,
+            False,
+        ),
+        ("", False, True),
+        ("usage: gar-auth ...", False, True),
+    ],
+)
+def test_what_the_index_says_beforehand_counts_and_silence_is_told(
+    said: dict[str, Any] | str, refused: bool, told: bool
+) -> None:
+    answer = {"stdout": json.dumps(said) if isinstance(said, dict) else said}
+    problems = refusals(
+        "try.yml",
+        "Check that the index answers in the new way",
+        __gar_auth_tried=answer,
+        inventory_hostname="box",
+    )
+    assert [one.split("\n")[1:3] for one in problems] == (
+        [["ours: H answers 403; permission", "  mend"]] if refused else []
+    )
+    assert ("findings" not in variable("__gar_auth_tried_answer", __gar_auth_tried=answer)) is told

@@ -24,7 +24,14 @@ def look(*, replace: dict[str, str] | None = None, **wanted: Any) -> dict[str, A
     for old, new in (replace or {}).items():
         assert f'"{old}"' in text
         text = text.replace(f'"{old}"', repr(new))
-    asked = {"users": [], "files": [], "directories": [], "python": sys.executable, "prefix": "/nowhere"}
+    asked = {
+        "users": [],
+        "files": [],
+        "directories": [],
+        "python": sys.executable,
+        "prefix": "/nowhere",
+        "config": "/nowhere/config.json",
+    }
     done = subprocess.run(
         [sys.executable, "-I", "-c", text],
         input=json.dumps({**asked, **wanted}),
@@ -135,3 +142,15 @@ def test_an_interpreter_that_does_not_run_stops_the_role_before_its_first_change
     (said,) = refusals("preflight.yml", task, **known)
     assert said.startswith(f"gar_auth_python: found {python}, which does not run on here\n")
     assert refusals("preflight.yml", task, gar_auth_state="absent", **known) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"), [('{"users": ["dev"]}', {"users": ["dev"]}), ("{", {}), ("[]", {}), (None, {})]
+)
+def test_the_configuration_in_force_is_what_can_be_read(
+    tmp_path: Path, text: str | None, expected: dict[str, Any]
+) -> None:
+    path = tmp_path / "config.json"
+    if text is not None:
+        path.write_text(text)
+    assert look(config=str(path))["config"] == expected

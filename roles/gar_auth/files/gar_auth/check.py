@@ -28,7 +28,7 @@ from gar_auth import bounded
 from gar_auth._as_user import WorkFailed, run_all
 from gar_auth.config import Config, account_of
 from gar_auth.doctor import examine
-from gar_auth.doctor_report import Finding, Level, as_text, good, note, problem, worst
+from gar_auth.doctor_report import Finding, as_text, good, note, problem, worst
 from gar_auth.errors import Exit, Failure
 from gar_auth.status import inspect
 from gar_auth.store import Store
@@ -67,7 +67,7 @@ class Checked:
     findings: list[Finding] = field(default_factory=list)
 
     def as_dict(self) -> dict[str, t.Any]:
-        return {"state": self.state, "findings": [_plain(one) for one in self.findings]}
+        return {"state": self.state, "findings": [one.as_plain() for one in self.findings]}
 
 
 def run(
@@ -139,9 +139,7 @@ def _check(
         if isinstance(answer, WorkFailed):
             findings = [_unknown(str(answer))]
         else:
-            findings = [
-                Finding(**{**one, "level": Level(one["level"]), "code": Exit(one["code"])}) for one in answer
-            ]
+            findings = [Finding.from_plain(one) for one in answer]
         told = hints.get(account.pw_name, [])
         state = "problem" if worst(findings) is not Exit.FINE else "waiting" if told else "fine"
         found[account.pw_name] = Checked(state, [*findings, *told])
@@ -168,7 +166,7 @@ def _look(
     findings = examine(config, store, account, project=None)
     if publish is not None:
         findings.append(publish(environment))
-    return [_plain(one) for one in findings]
+    return [one.as_plain() for one in findings]
 
 
 def session(account: pwd.struct_passwd, *, file: str = SESSION) -> dict[str, str]:
@@ -242,7 +240,3 @@ def _unknown(found: str) -> Finding:
         cure="run `gar-auth doctor` as this user, or the playbook again",
         code=Exit.TEMPORARY,
     )
-
-
-def _plain(finding: Finding) -> dict[str, t.Any]:
-    return {**vars(finding), "level": finding.level.value, "code": int(finding.code)}

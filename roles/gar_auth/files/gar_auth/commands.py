@@ -122,6 +122,9 @@ def _parser() -> argparse.ArgumentParser:
     check.add_argument("--json", action="store_true", help="for programs")
     check.add_argument("--poetry", metavar="PROGRAM", help="default: the one on the PATH of a new session")
 
+    trial = command("try", _try, "see whether the index answers as the configuration on stdin wants (root)")
+    trial.add_argument("--json", action="store_true", help="for programs")
+
     metrics = command("metrics", _metrics, "the state as metrics for node_exporter's textfile collector")
     metrics.add_argument("--output", type=Path, metavar="FILE", help="default: standard output")
     return parser
@@ -281,6 +284,12 @@ def _check(config: Config, store: Store, options: argparse.Namespace) -> int:
     from gar_auth.check import run as look
 
     return look(config, store, options.users, poetry=options.poetry, as_json=options.json)
+
+
+def _try(config: Config, store: Store, options: argparse.Namespace) -> int:
+    from gar_auth.trial import run as look
+
+    return look(config, sys.stdin, as_json=options.json)
 
 
 def _metrics(config: Config, store: Store, options: argparse.Namespace) -> int:

@@ -116,7 +116,24 @@ class Config:
         :raises Failure: missing, unreadable or not what the role writes (78).
         """
         try:
-            data = json.loads(path.read_text(encoding="utf-8"))
+            text = path.read_text(encoding="utf-8")
+        except OSError as error:
+            raise Failure(
+                f"{path}: {error.strerror}; run the playbook again", code=Exit.CONFIGURATION
+            ) from error
+        except ValueError as error:
+            raise _damaged(path, error) from error
+        return cls.parse(text, where=path)
+
+    @classmethod
+    def parse(cls, text: str, *, where: Path | str) -> Config:
+        """Understand what the role writes.
+
+        :param where: the text's place, for messages.
+        :raises Failure: not what the role writes (78).
+        """
+        try:
+            data = json.loads(text)
             identities = {name: _identity(name, item) for name, item in data["identities"].items()}
             repositories = tuple(_repository(item) for item in data["repositories"])
             for repository in repositories:
@@ -137,15 +154,8 @@ class Config:
                 keyring_environments=tuple(data.get("keyring_environments") or ()),
                 keyring_group=data.get("keyring_group") or None,
             )
-        except OSError as error:
-            raise Failure(
-                f"{path}: {error.strerror}; run the playbook again", code=Exit.CONFIGURATION
-            ) from error
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-            problem = f"{type(error).__name__}: {error}"
-            raise Failure(
-                f"{path} is damaged ({problem}); run the playbook again", code=Exit.CONFIGURATION
-            ) from error
+            raise _damaged(where, error) from error
 
     @property
     def writes(self) -> bool:
@@ -180,6 +190,11 @@ class Config:
     def directory_of(self, account: pwd.struct_passwd) -> str:
         """Poetry's configuration directory of a user, absolute."""
         return os.path.join(account.pw_dir, self.config_dir)
+
+
+def _damaged(where: Path | str, error: Exception) -> Failure:
+    problem = f"{type(error).__name__}: {error}"
+    return Failure(f"{where} is damaged ({problem}); run the playbook again", code=Exit.CONFIGURATION)
 
 
 def _identity(name: str, item: dict[str, t.Any]) -> Identity:

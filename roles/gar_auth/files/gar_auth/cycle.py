@@ -27,7 +27,7 @@ from gar_auth.write import tokens, write
 if t.TYPE_CHECKING:
     from gar_auth.material import Material
 
-__all__ = ["ACCOUNT", "cycle"]
+__all__ = ["ACCOUNT", "cycle", "material_of", "service_account"]
 
 #: The service's account, which the role makes.
 ACCOUNT = "gar-auth"
@@ -49,7 +49,7 @@ def cycle(config: Config, store: Store) -> int:
         message = "no directory for the machine's tokens is configured (run_dir); use: gar-auth refresh"
         raise Failure(message, code=Exit.CONFIGURATION)
     problems: list[Failure] = []
-    service = _service()
+    service = service_account()
     results = _run(_fetches(config, store, service, problems), problems)
     for name, new in results.items():
         if new:
@@ -64,7 +64,11 @@ def cycle(config: Config, store: Store) -> int:
     return int(problems[0].code) if problems else Exit.FINE
 
 
-def _service() -> pwd.struct_passwd:
+def service_account() -> pwd.struct_passwd:
+    """Who asks Google.
+
+    :raises Failure: the role has not made it (78).
+    """
     try:
         return pwd.getpwnam(ACCOUNT)
     except KeyError:
@@ -85,7 +89,7 @@ def _fetches(config: Config, store: Store, service: pwd.struct_passwd, problems:
             continue
         material: Material | Failure | None
         try:
-            material = _material(identity)
+            material = material_of(identity)
         except Failure as problem:
             material = problem  # the job notes it, as any other
         jobs.append((identity.name, service, _fetching(identity, store, config, material)))
@@ -113,7 +117,11 @@ def _due(identity: Identity, directory: Path, config: Config) -> bool:
     )
 
 
-def _material(identity: Identity) -> Material | None:
+def material_of(identity: Identity) -> Material | None:
+    """What root has to read for an identity; None where that is nothing.
+
+    :raises Failure: as C(material.read).
+    """
     if identity.type in _WITHOUT_FILE:
         return None
     from gar_auth.material import read

@@ -41,6 +41,15 @@ class Finding:
     cure: str | None = None
     code: Exit = Exit.FINE
 
+    def as_plain(self) -> dict[str, t.Any]:
+        """What another process can be told."""
+        return {**vars(self), "level": self.level.value, "code": int(self.code)}
+
+    @classmethod
+    def from_plain(cls, told: dict[str, t.Any]) -> Finding:
+        """What another process has told."""
+        return cls(**{**told, "level": Level(told["level"]), "code": Exit(told["code"])})
+
 
 def good(check: str, found: str) -> Finding:
     """Nothing wrong."""
