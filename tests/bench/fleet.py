@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Roll out to 1, 4 and 12 machines where nothing is to change, beside pings and beside the usual way."""
+"""Roll out to 1, 4 and 12 machines where nothing is to change, in turn with pings and with the usual way.
+
+Both ways are installed on the same machines: the usual one has a Poetry of its own beside ours, writes the
+same registrations into the same files, and its cron jobs do not run meanwhile.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +12,7 @@ import re
 import resource
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -25,16 +29,25 @@ __all__ = ["measure"]
 
 SIZES = (1, 4, 12)
 FORKS = 12
+#: Where the usual way has its Poetry, and its source of gcloud: apt allows a URL one key only.
+PIPX = {"PIPX_HOME": "/opt/pipx", "PIPX_BIN_DIR": "/opt/pipx/bin"}
+POETRY = f"{PIPX['PIPX_BIN_DIR']}/poetry"
+APT = "https://packages.cloud.google.com:443/apt"
 #: What people write: a job for each user that puts a token into auth.toml before the last one is dead.
-POETRY = "/usr/local/bin/poetry"
 CRON = (
     "t=$(gcloud auth print-access-token) && "
     "for r in {names}; do poetry config http-basic.$r oauth2accesstoken $t; done"
 )
-PREREQUISITES: dict[str, Any] = {
-    "name": "What the usual way needs",
-    "ansible.builtin.apt": {"name": ["cron", "gnupg", "python3-debian"], "install_recommends": False},
-}
+PREREQUISITES: list[dict[str, Any]] = [
+    {
+        "name": "What the usual way needs",
+        "ansible.builtin.apt": {"name": ["cron", "gnupg", "python3-debian"], "install_recommends": False},
+    },
+    {
+        "name": "No job is to start in the middle of a measurement",
+        "ansible.builtin.systemd_service": {"name": "cron", "state": "stopped"},
+    },
+]
 OLD_APT = "ansible_facts.distribution_major_version == '12'"
 #: The role of google.cloud calls apt-key, which Debian 13 has no more.
 WITHOUT_APT_KEY: list[dict[str, Any]] = [
@@ -42,7 +55,7 @@ WITHOUT_APT_KEY: list[dict[str, Any]] = [
         "name": "gcloud's repository",
         "ansible.builtin.deb822_repository": {
             "name": "google-cloud-sdk",
-            "uris": "https://packages.cloud.google.com/apt",
+            "uris": APT,
             "suites": "cloud-sdk",
             "components": "main",
             "signed_by": "https://packages.cloud.google.com/apt/doc/apt-key.gpg",
@@ -115,8 +128,9 @@ class Bed:
     def usual(self, size: int) -> tuple[float, str]:
         """Converge in the usual way."""
         role, *pipx = installers.USUAL
-        old = {**role, "when": OLD_APT}
-        return self.tasks([old, *WITHOUT_APT_KEY, *pipx, *_usual_configuration()], size, facts=True)
+        old = {**role, "vars": {"gcloud_apt_url": APT}, "when": OLD_APT}
+        own = [{**task, "environment": PIPX} if "environment" in task else task for task in pipx]
+        return self.tasks([old, *WITHOUT_APT_KEY, *own, *_usual_configuration()], size, facts=True)
 
 
 def _usual_configuration() -> list[dict[str, Any]]:
@@ -140,30 +154,24 @@ def measure(report: Report, *, scratch: Path, repetitions: int) -> None:
     public = installers.public()
     with fleet.started(max(SIZES), place=scratch) as machines:
         bed = Bed(fleet=machines, scratch=scratch, public=public)
-        ours: dict[int, list[float]] = {}
-        pings: dict[int, list[float]] = {}
+        with step("Install in the usual way beside ours"):
+            bed.tasks(PREREQUISITES, max(SIZES), facts=False)
+            bed.usual(max(SIZES))
+        ours: dict[int, list[float]] = {size: [] for size in SIZES}
+        pings: dict[int, list[float]] = {size: [] for size in SIZES}
+        usual: dict[int, list[float]] = {size: [] for size in SIZES}
+        work: dict[int, list[float]] = {size: [] for size in SIZES}
         tasks: dict[int, int] = {}
-        work: dict[int, list[float]] = {}
         for size in SIZES:
-            with step(f"Roll out to {size}, and ping as often, {repetitions} times each"):
+            with step(f"Roll out to {size}, ping as often, and the usual way, {repetitions} times in turn"):
                 tasks[size] = _tasks(bed.ours(size)[1])
-                ours[size], pings[size], work[size] = [], [], []
+                bed.usual(size)
                 for _round in range(repetitions):
                     before = _processor_time()
-                    ours[size].append(_unchanged(lambda size=size: bed.ours(size)))  # type: ignore[misc]
+                    ours[size].append(_unchanged(bed.ours(size)))
                     work[size].append(_processor_time() - before)
-                    pings[size].append(bed.pings(tasks[size], size)[0])
-        with step("Take it back, and install in the usual way"):
-            bed.play("devbox.artifact_registry.teardown", max(SIZES))
-            bed.tasks([PREREQUISITES], max(SIZES), facts=False)
-            bed.usual(max(SIZES))
-        usual: dict[int, list[float]] = {}
-        for size in SIZES:
-            with step(f"The usual way on {size}, {repetitions} times"):
-                usual[size] = [
-                    _unchanged(lambda size=size: bed.usual(size))  # type: ignore[misc]
-                    for _round in range(repetitions)
-                ]
+                    pings[size].append(_unchanged(bed.pings(tasks[size], size)))
+                    usual[size].append(_unchanged(bed.usual(size)))
     for size in SIZES:
         report.rows.append(
             Row(
@@ -230,8 +238,9 @@ def _tasks(output: str) -> int:
     return max(int(found[1]) for found in _COUNTS.finditer(output))
 
 
-def _unchanged(converge: Callable[[], tuple[float, str]]) -> float:
-    seconds, output = converge()
+def _unchanged(run: tuple[float, str]) -> float:
+    """The seconds of a run that has changed nothing."""
+    seconds, output = run
     if any(int(found[2]) for found in _COUNTS.finditer(output)):
         raise BenchError(f"a second run changed something:\n{output[-2000:]}")
     return seconds

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from lab.emulator.records import DEFAULT_ACCOUNT
 from lab.machines import Machine
 from machine import leftovers, listing, oracle
 from uses import people, plays
@@ -32,7 +33,7 @@ OF_USERS = [
 ]
 #: All of them change where somebody leaves; who else is in them, ACCOUNTS says.
 OF_ACCOUNTS = [r"/etc/(passwd|group|shadow|gshadow|(subuid|subgid)-?)"]
-ACCOUNTS = f"(getent passwd; getent group) | grep -v '^{NEW}:'"
+ACCOUNTS = f"for each in passwd group shadow gshadow; do sudo getent $each; done | grep -v '^{NEW}:'"
 #: Each file below a directory, with what tells whether somebody has touched it.
 TOUCHED = "find ~/.config/pypoetry /home/{user}/app -printf '%p %i %m %u %T@ %s\\n' 2>/dev/null | sort"
 
@@ -204,6 +205,22 @@ def test_a_new_developer_needs_one_line_and_touches_nobody_else(
     assert people.owner(machine, people.token_of(machine, NEW)) == MAIL[NEW]
     people.start_project(machine, NEW, "mine", source=True)
     people.add(machine, NEW, "mine", "from_ops", seconds=60)
+
+
+def test_an_identity_that_the_index_refuses_takes_nothing_from_anybody(
+    machine: Machine, logged_in: plays.Play, place: Path
+) -> None:
+    """The VM's account instead of own logins, before it may read the repository."""
+    machine.control.deny(DEFAULT_ACCOUNT, permission="download")
+    try:
+        done = play(machine, place, artifact_registry_identities={"default": {"type": "metadata"}})
+    finally:
+        machine.control.allow_all()
+    assert (done.code != 0, done.changed) == (True, 0), done.output
+    assert "users go on with what was declared before" in done.output
+    assert f"{DEFAULT_ACCOUNT} may not read the repository" in done.output
+    for user in DEVELOPERS:
+        assert people.owner(machine, people.token_of(machine, user)) == MAIL[user]
 
 
 def test_the_vms_account_serves_everybody_as_well(

@@ -156,7 +156,7 @@ def test_a_commit_with_one_more_user_arrives_at_the_next_run(machine: Machine, o
     ("broken", "said"),
     [
         ('{"artifact_registry_users": ["dev", "nobody-here"]}', "artifact_registry_users: found nobody-here"),
-        ("artifact_registry_users: [dev, ops", "[ERROR]"),  # the rest is mixed with what else is printed
+        ("artifact_registry_users: [dev, ops", "YAML parsing failed"),
     ],
     ids=["a user who does not exist", "no YAML"],
 )
@@ -179,14 +179,15 @@ def test_a_commit_that_does_not_work_is_taken_back_and_reported(
     """Nothing is wrong with its variables: only the index can say that there is no such repository."""
     before = people.entries(machine, "ops", "config.toml")
     (repository,) = team.variables["artifact_registry_repositories"]
-    moved = {"artifact_registry_repositories": [{**repository, "project": "no-such-project"}]}
-    team.push(json.dumps({**team.variables, **moved, "artifact_registry_users": ["dev", "ops"]}))
+    missing = {**repository, "name": "more", "project": "no-such-project"}
+    more = {"artifact_registry_repositories": [repository, missing]}
+    team.push(json.dumps({**team.variables, **more, "artifact_registry_users": ["dev", "ops"]}))
     assert pull(machine).returncode != 0
     assert machine.ssh("admin", f"systemctl is-failed {UNIT}.service").stdout.strip() == "failed"
     host = json.loads(machine.ssh("admin", f"sudo cat {REPORT}", check=True).stdout)["hosts"]["localhost"]
     assert host["state"] == "failed"
     assert "Check that everything works for everybody" in host["cause"], "the gate, and nothing before it"
-    assert "no repository python in project no-such-project" in host["cause"]
+    assert "no repository more in project no-such-project" in host["cause"]
     assert people.entries(machine, "ops", "config.toml") == before
     machine.ssh("admin", "sudo gar-auth check", check=True)
     people.publish(machine, "ops", "after_it_was_taken_back")

@@ -123,12 +123,18 @@ def test_every_line_without_a_changed_value_stays_in_its_order(text: str, change
         return
     after = edit(text, changes).split("\n")
     touched = {key for path in changes for key in path}
-    for path, change in changes.items():
-        if change is REMOVE:
-            touched |= keys(look_up(tomllib.loads(text), path))
-    position = 0
+    gone = [
+        (path[-1], keys(look_up(tomllib.loads(text), path)))
+        for path, change in changes.items()
+        if change is REMOVE
+    ]
+    position, header = 0, ""
     for line in text.split("\n"):
-        if line.strip() and not any(key in line for key in touched):
+        if line.lstrip().startswith("["):
+            header = line
+        # a removed table takes its lines along, and no other table's that look the same
+        own = set[str]().union(*(inside for name, inside in gone if name in header))
+        if line.strip() and not any(key in line for key in touched | own):
             assert line in after[position:], line
             position = after.index(line, position) + 1
 
