@@ -10,22 +10,30 @@ import pytest
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar
 
-PLAYBOOKS = Path(__file__).resolve().parents[2] / "playbooks"
+ROOT = Path(__file__).resolve().parents[2]
+PLAYBOOKS = ROOT / "playbooks"
+ROLLOUT = ROOT / "roles" / "rollout"
 
 
-def noted(result: dict[str, Any]) -> str:
-    """The cause that the rescue notes after a task that ended with this result."""
+def rollout(**known: Any) -> dict[str, Any]:
+    """What the role rollout works with, and what else is known."""
+    found = DataLoader().load_from_file(str(ROLLOUT / "vars/main.yml"), trusted_as_template=True)
+    return {**found, **known}
+
+
+def noted(result: dict[str, Any], **inputs: Any) -> str:
+    """The cause that a rescue notes after a task that ended with this result."""
     loader = DataLoader()
-    rollout, _last = loader.load_from_file(str(PLAYBOOKS / "fleet.yml"), trusted_as_template=True)
-    (rescue,) = [task["rescue"] for task in rollout["tasks"] if "rescue" in task]
-    known = {
-        **rescue[0]["vars"],
-        "ansible_failed_task": {"name": "Start it"},
-        "ansible_failed_result": result,
-        "__rollout": {"batch": 1, "state": "begun"},
-    }
-    note = Templar(loader, known).template(rescue[0]["ansible.builtin.set_fact"]["__rollout"])
-    assert note["state"] == "failing"
+    (task,) = loader.load_from_file(str(ROLLOUT / "tasks/failed.yml"), trusted_as_template=True)
+    known = rollout(
+        ansible_failed_task={"name": "Start it"},
+        ansible_failed_result=result,
+        __rollout={"batch": 1, "state": "begun"},
+        __rollout_outcome="failing",
+        **inputs,
+    )
+    note = Templar(loader, known).template(task["ansible.builtin.set_fact"]["__rollout"])
+    assert (note["state"], note["batch"]) == ("failing", 1)
     return str(note["cause"])
 
 
@@ -40,10 +48,107 @@ def noted(result: dict[str, Any]) -> str:
             "Start it: The command exited with a non-zero return code. Failed to start x.path",
         ),
         ({"msg": "ended", "stderr": "1\n2\n3\n4\n"}, "Start it: ended 2 / 3 / 4"),
+        (
+            {
+                "msg": "One or more items failed",
+                "results": [
+                    {"msg": "fine", "failed": False},
+                    {"msg": "fine"},
+                    {"msg": "no file", "failed": True},
+                    {"msg": ["no", "owner"], "failed": True},
+                ],
+            },
+            "Start it: no file / no owner",
+        ),
+        ({"msg": "no package", "results": ["a", "b"]}, "Start it: no package"),
     ],
 )
 def test_the_cause_is_what_the_failed_task_said(result: dict[str, Any], cause: str) -> None:
     assert noted(result) == cause
+
+
+def test_what_was_the_matter_before_stands_before_it() -> None:
+    why = ["the index refuses", "it could not be taken back"]
+    said = noted({"msg": "full"}, __rollout_why=why)
+    assert said == "the index refuses; it could not be taken back; Start it: full"
+
+
+def test_a_host_that_was_lost_on_the_way_is_not_reported_as_taken_back() -> None:
+    known = {
+        "a": {"state": "going back", "cause": "2 of 3 hosts failed"},
+        "b": {"state": "failing", "cause": "no"},
+        "c": {"state": "done"},
+        "d": {"state": "passed"},
+    }
+    templar = Templar(DataLoader(), rollout(__rollout_known=known))
+    told = templar.template(rollout()["__rollout_told"])
+    lost = "it could not be reached any more"
+    assert told == {
+        "a": {"state": "broken", "cause": f"2 of 3 hosts failed; {lost}"},
+        "b": {"state": "broken", "cause": f"no; {lost}"},
+        "c": {"state": "done"},
+        "d": {"state": "broken", "cause": lost},
+    }
+
+
+STATED = {"rc": 1, "stderr": "/var/lib: Read-only file system\n", "msg": "non-zero return code"}
+AWAY = {"unreachable": True, "msg": "Connection refused"}
+
+
+@pytest.mark.parametrize(
+    ("action", "host", "stated", "expected"),
+    [
+        (
+            "begin",
+            {"state": "begun"},
+            STATED,
+            {"state": "failed", "cause": "nothing was changed: /var/lib: Read-only file system"},
+        ),
+        ("begin", {"state": "begun"}, AWAY, {"state": "unreachable", "cause": "Connection refused"}),
+        (
+            "end",
+            {"state": "passed"},
+            STATED,
+            {
+                "state": "broken",
+                "cause": "the release is there, and works; what was kept for going back cannot be removed:"
+                " /var/lib: Read-only file system",
+            },
+        ),
+        (
+            "end",
+            {"state": "failing", "cause": "no token"},
+            AWAY,
+            {
+                "state": "broken",
+                "cause": "no token; what was kept for going back cannot be removed: Connection refused",
+            },
+        ),
+    ],
+)
+def test_what_is_kept_of_a_host_may_fail_at_the_start_and_at_the_end(
+    action: str, host: dict[str, Any], stated: dict[str, Any], expected: dict[str, Any]
+) -> None:
+    loader = DataLoader()
+    tasks = loader.load_from_file(str(ROLLOUT / "tasks/state.yml"), trusted_as_template=True)
+    (task,) = [one for one in tasks if one["name"] == "Note that it failed"]
+    inputs = {"__rollout_action": action, "__rollout": host, "__rollout_stated": stated, **task["vars"]}
+    templar = Templar(loader, rollout(**inputs))
+    assert templar.template(task["ansible.builtin.set_fact"]["__rollout"]) == expected
+
+
+@pytest.mark.parametrize(
+    ("known", "expected"),
+    [
+        ({}, False),
+        ({"__poetry_repositories_configured": {"skipped": True}}, False),
+        ({"__poetry_repositories_configured": {"failed": True, "users": {}}}, True),
+        ({"__rollout": {"interrupted": True}}, True),
+    ],
+)
+def test_only_what_a_release_came_to_register_is_taken_out(known: dict[str, Any], expected: bool) -> None:
+    variables = rollout(**{"__rollout": {"interrupted": False}, **known})
+    assert Templar(DataLoader(), variables).template(variables["__rollout_registers"]) is expected
 
 
 def test_those_who_stay_stay_in_their_order() -> None:

@@ -218,7 +218,7 @@ def test_an_identity_that_the_index_refuses_takes_nothing_from_anybody(
         machine.control.allow_all()
     assert (done.code != 0, done.changed) == (True, 0), done.output
     assert "users go on with what was declared before" in done.output
-    assert f"{DEFAULT_ACCOUNT} may not read the repository" in done.output
+    assert "permission: the account of this identity may not read the repository" in done.output
     for user in DEVELOPERS:
         assert people.owner(machine, people.token_of(machine, user)) == MAIL[user]
 

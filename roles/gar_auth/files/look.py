@@ -6,7 +6,7 @@ The role gives this file to Python's option C(-c), so that one task tells whethe
 Standard input: JSON with C(files) (by path, the mode and the SHA-256 checksum), C(directories) (by path, the
 mode), C(links) (by path, the target), C(present) (paths), C(absent) (paths), C(only) (by shell pattern, the
 paths that may match), C(units) (those that have to be active), C(services) (those that must not have failed)
-and C(accounts) (users). Files and directories have to be root's.
+and C(accounts) (by user, home and shell). Files and directories have to be root's.
 """
 
 import glob
@@ -30,7 +30,7 @@ def main(expected):
     differs += [path for path in expected["absent"] if os.path.lexists(path)]
     for pattern, allowed in expected["only"].items():
         differs += sorted(set(glob.glob(pattern)) - set(allowed))
-    differs += [name for name in expected["accounts"] if not known(name)]
+    differs += [name for name, wanted in expected["accounts"].items() if account(name) != wanted]
     return differs or units(expected["units"], expected["services"])
 
 
@@ -62,13 +62,12 @@ def link(path):
     return os.readlink(path) if os.path.islink(path) else None
 
 
-def known(name):
-    """Whether there is such an account."""
+def account(name):
+    """Home and shell of a user; None for nobody."""
     try:
-        pwd.getpwnam(name)
+        return list(pwd.getpwnam(name)[5:])
     except KeyError:
-        return False
-    return True
+        return None
 
 
 def units(active, services):

@@ -197,12 +197,14 @@ def misbehaving(
     status: int = 200,
     body: str = "",
     skew: float = 0.0,
+    pause: float = 0.0,
     name: str = HOST,
     valid: tuple[float, float] = (-3600.0, 3600.0),
 ) -> Iterator[tuple[str, Path]]:
     """A server of one answer; its address, and the file of the authority that vouches for it.
 
     :param skew: seconds that its clock is ahead.
+    :param pause: seconds before each byte of the body.
     :param name: the host in its certificate, which is valid between these seconds from now.
     """
     authority = trustme.CA()
@@ -221,7 +223,10 @@ def misbehaving(
             self.send_header("Date", email.utils.formatdate(time.time() + skew, usegmt=True))
             self.send_header("Content-Length", str(len(content)))
             self.end_headers()
-            self.wfile.write(content)
+            for byte in content if pause else ():
+                time.sleep(pause)
+                self.wfile.write(bytes([byte]))
+            self.wfile.write(b"" if pause else content)
 
         def log_message(self, *_: object) -> None:
             pass

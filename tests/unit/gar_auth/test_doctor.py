@@ -7,13 +7,14 @@ import contextlib
 import json
 import pwd
 import re
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from unit.gar_auth.doctor_cases import CASES, CAUSES, SECRET, Case, closed, netrc
-from unit.gar_auth.doctor_lab import HOST, URL, Walk
+from unit.gar_auth.doctor_lab import HOST, URL, Walk, misbehaving
 from unit.gar_auth.program import CANARY
 
 from gar_auth import __main__ as cli
@@ -113,6 +114,20 @@ def test_it_never_asks_with_netrc_or_the_urls_login(walk: Walk) -> None:
     _code, data, _text = walk()
     notes = [one["found"] for one in data["findings"] if one["check"] == "index"]
     assert notes == [f"private-repo: {HOST} is reached; there is no token to ask it with"]
+
+
+def test_a_server_that_sends_an_endless_body_byte_by_byte_is_not_waited_for(walk: Walk) -> None:
+    walk.patch.setattr("gar_auth.doctor_probe.SECONDS", 0.5)
+    with misbehaving(walk.top, status=403, body="x" * 900, pause=0.05) as (address, authority):
+        walk.here(address)
+        walk.repository = {"ca_cert": str(authority)}
+        began = time.monotonic()
+        code, data, _text = walk()  # asks twice
+    assert time.monotonic() - began < 20, "all of it takes 45 s each time"
+    assert code == 78
+    assert [one["found"] for one in data["findings"] if one["level"] == "problem"] == [
+        f"private-repo: {HOST} answers 403 to {DEFAULT_ACCOUNT}"
+    ]
 
 
 def test_control_characters_never_reach_the_terminal(walk: Walk) -> None:

@@ -8,6 +8,7 @@ import json
 import os
 import re
 import socket
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -30,8 +31,16 @@ pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root becomes the
 class Trial:
     """Runs the command with another configuration than the one in force."""
 
-    def __init__(self, program: Program, patch: pytest.MonkeyPatch, settings: dict[str, Any]) -> None:
-        self.program, self.patch, self.settings = program, patch, settings
+    def __init__(
+        self,
+        program: Program,
+        google: Emulator,
+        patch: pytest.MonkeyPatch,
+        settings: dict[str, Any],
+        configure: Callable[..., Path],
+    ) -> None:
+        self.program, self.google, self.patch, self.settings = program, google, patch, settings
+        self.configure = configure
 
     def __call__(self, **changes: Any) -> tuple[int, list[dict[str, Any]]]:
         """Exit code and findings."""
@@ -41,6 +50,10 @@ class Trial:
         answer = json.loads(output)
         assert (answer["fine"], answer["code"]) == (code == 0, code)
         return code, answer["findings"]
+
+    def declare(self, **changes: Any) -> None:
+        """Put another configuration in force."""
+        self.configure(**{**self.settings, **changes})
 
     def repository(self, **changes: Any) -> dict[str, Any]:
         """The declared repository, with changes."""
@@ -92,7 +105,7 @@ def trial(
         "service_manager": "systemd",
     }
     configure(**settings)
-    yield Trial(program, monkeypatch, settings)
+    yield Trial(program, running, monkeypatch, settings, configure)
     assert list((everybody / "run").iterdir()) == [], "no token is kept"
     assert list((everybody / "home").rglob("auth.toml")) == []
     running.control.allow_all()
@@ -171,6 +184,51 @@ def test_what_needs_somebodys_login_is_not_tried(trial: Trial) -> None:
         0,
         [("note", "identity", "own is each user's own login, which is not tried")],
     )
+
+
+def test_an_account_of_gclouds_that_nobody_has_logged_in_yet_is_not_tried(trial: Trial) -> None:
+    """Its directory, and gcloud itself, may come with the release that is tried."""
+    identities = {**trial.settings["identities"], "cli": {"type": "gcloud", "account": "me@example.com"}}
+    wanted = {"gcloud": "/nonexistent/gcloud", "state_dir": "/nonexistent", "identities": identities}
+    code, findings = trial(repositories=[trial.repository(identity="cli")], **wanted)
+    assert (code, told(findings)) == (
+        0,
+        [("note", "identity", "cli: nobody is logged in to gcloud; it is not tried")],
+    )
+
+
+@pytest.mark.parametrize("kind", ["client_cert", "ca_cert"])
+def test_a_file_that_only_users_may_read_is_none_to_try_with(
+    trial: Trial, everybody: Path, kind: str
+) -> None:
+    closed = everybody / "of-users.pem"
+    closed.touch(mode=0o600)
+    before = len(trial.google.control.tokens())
+    code, findings = trial(repositories=[trial.repository(**{kind: str(closed)})])
+    assert (code, told(findings)) == (
+        0,
+        [("note", "index", f"private-repo is not tried: only its users may read {closed}")],
+    )
+    assert len(trial.google.control.tokens()) == before
+
+
+def test_an_index_that_does_not_come_to_an_end_is_a_problem(
+    trial: Trial, everybody: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gar_auth.trial.SECONDS", 2.0)
+    monkeypatch.setattr("gar_auth.trial.ask_all", lambda *_: time.sleep(600))
+    (everybody / "key.json").unlink()
+    identities = {**trial.settings["identities"], "other": {"type": "metadata"}}
+    broken = trial.repository(name="private-repo", identity="ci")
+    trial.declare(repositories=[trial.repository(), trial.repository(name="more")])
+    wanted = [broken, trial.repository(name="more", identity="other")]
+    code, findings = trial(repositories=wanted, identities=identities)
+    assert code == 78
+    assert [(one["level"], one["check"], one["code"]) for one in findings] == [
+        ("problem", "identity", 78),
+        ("problem", "index", 75),
+    ]
+    assert "within 2 s" in findings[1]["found"]
 
 
 def test_it_runs_as_the_services_account(trial: Trial, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import pwd
 import subprocess
 import sys
 from pathlib import Path
@@ -17,6 +18,7 @@ from unit.roles.rendering import IDENTITIES, ROLE, ROOT, machine, template, vari
 ROLE_NAME = "devbox.artifact_registry.gar_auth"
 LOOK = (ROLE / "files/look.py").read_text(encoding="utf-8")
 OURS = (os.getuid(), os.getgid())
+ADMIN = list(pwd.getpwnam("root")[5:])
 UNITS = ["gar-auth-fetch@default.timer", "gar-auth-write@dev.path"]
 SERVICES = ["gar-auth-fetch@default.service", "gar-auth-write@dev.service"]
 
@@ -57,7 +59,7 @@ def expected() -> dict[str, Any]:
         "only": {"opt/lib/*.py": ["opt/lib/one.py"], "run/*": []},
         "units": UNITS,
         "services": SERVICES,
-        "accounts": ["root"],
+        "accounts": {"root": ADMIN},
     }
 
 
@@ -132,8 +134,13 @@ def test_what_belongs_to_another_user_or_group_is_found(place: Path, owner: tupl
     assert look(place, wanted, owner=owner) == [*wanted["files"], *wanted["directories"]]
 
 
-def test_an_account_that_is_gone_is_found(place: Path) -> None:
-    assert look(place, {**expected(), "accounts": ["root", "no-such-user"]}) == ["no-such-user"]
+def test_an_account_that_is_gone_or_another_one_is_found(place: Path) -> None:
+    for name, wanted in (
+        ("no-such-user", ADMIN),
+        ("root", [ADMIN[0], "/bin/other"]),
+        ("root", ["/", ADMIN[1]]),
+    ):
+        assert look(place, {**expected(), "accounts": {"root": ADMIN, name: wanted}}) == [name]
 
 
 def run(place: Path, **homes: str) -> list[str]:

@@ -357,6 +357,16 @@ def test_in_check_mode_a_file_may_come_by_an_earlier_task_so_that_nothing_can_be
     assert tries(force={"repositories": []}, there=False, **key)
 
 
+def test_in_check_mode_a_certificate_may_come_by_an_earlier_task_as_well() -> None:
+    (repository,) = DECLARED["gar_auth_repositories"]
+    files = {"/etc/ssl/ours.pem": MISSING}
+    seen = {**machine(**HOMES), "files": files, "config": {"repositories": [], "identities": {}}}
+    changes = {**DECLARED, "gar_auth_repositories": [{**repository, "ca_cert": "/etc/ssl/ours.pem"}]}
+    assert not variable("__gar_auth_tries", **changes, __gar_auth_machine=seen, ansible_check_mode=True)
+    files["/etc/ssl/ours.pem"] = stat()
+    assert variable("__gar_auth_tries", **changes, __gar_auth_machine=seen, ansible_check_mode=True)
+
+
 @pytest.mark.parametrize(
     ("said", "refused", "told"),
     [

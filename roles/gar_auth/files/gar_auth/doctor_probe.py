@@ -176,8 +176,8 @@ def _beginning(response: requests.Response) -> str:
         return ""
     content, deadline = b"", time.monotonic() + SECONDS
     with contextlib.suppress(OSError):
-        for chunk in response.iter_content(1024):
-            content += chunk
+        for byte in response.iter_content(1):  # a larger chunk is waited for, whatever the deadline
+            content += byte
             if len(content) > _BODY or time.monotonic() > deadline:
                 break
     return content[:_BODY].decode(errors="replace")

@@ -24,7 +24,7 @@ from gar_auth.token_file import seconds_until
 if t.TYPE_CHECKING:
     from gar_auth.config import Config, Identity
 
-__all__ = ["ask", "login_of"]
+__all__ = ["ask", "is_logged_in", "login_of"]
 
 TOTAL_SECONDS = 20.0
 PATH = "/usr/local/bin:/usr/bin:/bin"
@@ -62,7 +62,7 @@ def ask(identity: Identity, config: Config) -> Reply:
     program = _program(config.gcloud)
     directory = login_of(identity, config)
     login = _Login(identity, directory)
-    if not os.path.exists(os.path.join(directory, "credentials.db")):
+    if not is_logged_in(identity, config):
         raise login.failure("nobody is logged in to gcloud", reason=Reason.NOT_LOGGED_IN)
     command = [program, "config", "config-helper", "--format=json", f"--min-expiry={MIN_EXPIRY}"]
     if identity.account:
@@ -81,6 +81,11 @@ def ask(identity: Identity, config: Config) -> Reply:
     if done.code != 0:
         raise _refused(done.errors.decode("utf-8", "replace"), done.code, login)
     return _parse(done.output)
+
+
+def is_logged_in(identity: Identity, config: Config) -> bool:
+    """Whether gcloud has ever kept a login there."""
+    return os.path.exists(os.path.join(login_of(identity, config), "credentials.db"))
 
 
 def login_of(identity: Identity, config: Config) -> str:

@@ -3,7 +3,8 @@
 
 Looked at are the repositories that both configurations have, where the new one has another URL, certificate
 or identity for them: somebody may use these now. A token of the new identity is fetched for that and kept
-nowhere. Whoever runs this is root; who asks Google and the index is the service's own account.
+nowhere. Whoever runs this is root; who asks Google and the index is the service's own account. What it cannot
+have, such as a login that nobody has made yet or a key that only users may read, is not tried.
 
 Exit code: 0 when nothing is wrong, otherwise that of the most severe problem.
 """
@@ -21,7 +22,8 @@ from gar_auth.cycle import material_of, service_account
 from gar_auth.doctor_index import Held, check_answer
 from gar_auth.doctor_probe import ask_all
 from gar_auth.doctor_report import Finding, as_dict, as_text, note, problem, worst
-from gar_auth.errors import Exit, Failure, Reason, carried, unpacked
+from gar_auth.errors import Exit, Failure, carried, unpacked
+from gar_auth.gcloud import is_logged_in
 from gar_auth.source import Reply, request
 
 if t.TYPE_CHECKING:
@@ -80,13 +82,18 @@ def _look(wanted: Config, repositories: t.Sequence[Repository]) -> list[Finding]
     if not asked:
         return findings
     account = service_account()
+    there = {path for one in asked for path in _files(one) if os.path.exists(path)}
     try:
         answer = run_as(
-            account, lambda: carried(lambda: _ask(wanted, asked, material, account)), seconds=SECONDS
+            account, lambda: carried(lambda: _ask(wanted, asked, material, account, there)), seconds=SECONDS
         )
     except WorkFailed as failed:
-        raise Failure(str(failed), code=Exit.TEMPORARY) from None
+        return [*findings, _no_end(str(failed))]
     return findings + [Finding.from_plain(one) for one in unpacked(answer)]
+
+
+def _files(repository: Repository) -> list[str]:
+    return [path for path in (repository.ca_cert, repository.client_cert) if path]
 
 
 def _ask(
@@ -94,19 +101,35 @@ def _ask(
     repositories: t.Sequence[Repository],
     material: t.Mapping[str, Material | None],
     account: pwd.struct_passwd,
+    there: t.Collection[str],
 ) -> list[dict[str, t.Any]]:
-    """Fetch a token for each identity, and ask with it; runs as the service's account."""
+    """Fetch a token for each identity, and ask with it; runs as the service's account.
+
+    :param there: the repositories' files that exist, as root sees it.
+    """
     findings: list[Finding] = []
+    asked = []
+    for repository in repositories:
+        closed = [path for path in _files(repository) if path in there and not os.access(path, os.R_OK)]
+        if closed:
+            text = f"{repository.name} is not tried: only its users may read {closed[0]}"
+            findings.append(note("index", text))
+        else:
+            asked.append(repository)
     replies: dict[str, Reply] = {}
-    for name, content in material.items():
+    for name in sorted({repository.identity for repository in asked}):
+        identity = wanted.identities[name]
+        if identity.type == "gcloud" and not is_logged_in(identity, wanted):
+            findings.append(note("identity", f"{name}: nobody is logged in to gcloud; it is not tried"))
+            continue
         try:
-            replies[name] = request(wanted.identities[name], material=content, config=wanted)
+            replies[name] = request(identity, material=material[name], config=wanted)
         except Failure as failure:
             findings.append(_no_token(name, failure))
     environment = session(account)  # what a user's Poetry finds, and no longer what a unit does
     os.environ.clear()
     os.environ.update(environment)
-    asked = [repository for repository in repositories if repository.identity in replies]
+    asked = [repository for repository in asked if repository.identity in replies]
     for answer in ask_all(asked, {one.name: replies[one.identity].token for one in asked}):
         identity = wanted.identities[answer.repository.identity]
         reply = replies[identity.name]
@@ -121,14 +144,21 @@ def _ask(
 
 
 def _no_token(name: str, failure: Failure) -> Finding:
-    """Without a token nothing is replaced; a login can only be made when its place is there."""
     found, _semicolon, cure = str(failure).partition("; ")
-    if failure.reason is Reason.NOT_LOGGED_IN:
-        return note("identity", f"{name}: {found}; it is not tried")
     return problem(
         "identity",
         f"{name}: {found}",
         cause="there is no token of this identity to ask with",
         cure=cure or "correct it in artifact_registry_identities",
         code=failure.code,
+    )
+
+
+def _no_end(found: str) -> Finding:
+    return problem(
+        "index",
+        found,
+        cause="a source of tokens, or the index, is too slow",
+        cure="try again in some minutes; see https://status.cloud.google.com",
+        code=Exit.TEMPORARY,
     )
