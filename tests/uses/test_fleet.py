@@ -108,6 +108,20 @@ def test_check_mode_predicts_changes_makes_none_and_does_not_hide_a_mistake(flee
     assert what(canary) == before
 
 
+def test_a_release_that_is_refused_before_its_first_change_takes_nothing_from_a_user(fleet: Fleet) -> None:
+    """Not even what a user had registered under the name of a repository that the release brings."""
+    canary = fleet.machines[0]
+    canary.ssh("dev", "poetry config repositories.more https://example.com/more/", check=True)
+    before = what(canary)
+    play = fleet.rollout("--limit", canary.name, **brings("more"), gar_auth_interval=999)
+    assert play.code != 0
+    assert fleet.states() == {canary.name: "failed"}
+    assert "gar_auth_interval: found 999" in fleet.report()["hosts"][canary.name]["cause"]
+    assert what(canary) == before
+    canary.ssh("dev", "poetry config --unset repositories.more", check=True)
+    works(canary)
+
+
 def test_a_bad_release_that_fails_in_the_canary_changes_nothing_beyond_it_and_nothing_in_it(
     fleet: Fleet,
 ) -> None:

@@ -337,7 +337,7 @@ def tries(*, force: dict[str, Any] | None, there: bool = True, **changes: Any) -
 
 
 def test_the_index_is_asked_beforehand_where_something_is_in_force_that_changes() -> None:
-    moved = {"repositories": []}
+    moved: dict[str, Any] = {"repositories": []}
     other = {"identities": {"default": {"type": "metadata"}}}
     assert not tries(force=None)
     assert not tries(force={})
@@ -351,7 +351,9 @@ def test_the_index_is_asked_beforehand_where_something_is_in_force_that_changes(
 
 
 def test_in_check_mode_a_file_may_come_by_an_earlier_task_so_that_nothing_can_be_asked() -> None:
-    key = {"gar_auth_repositories": [{**DECLARED["gar_auth_repositories"][0], "identity": "ci"}]}
+    key: dict[str, Any] = {
+        "gar_auth_repositories": [{**DECLARED["gar_auth_repositories"][0], "identity": "ci"}]
+    }
     assert tries(force={"repositories": []}, ansible_check_mode=True, **key)
     assert not tries(force={"repositories": []}, ansible_check_mode=True, there=False, **key)
     assert tries(force={"repositories": []}, there=False, **key)
