@@ -212,6 +212,15 @@ def test_a_file_that_only_users_may_read_is_none_to_try_with(
     assert len(trial.google.control.tokens()) == before
 
 
+def test_an_authority_that_only_users_know_is_none_to_try_with(trial: Trial) -> None:
+    """They may have configured certificates.NAME.cert of Poetry themselves."""
+    code, findings = trial(repositories=[trial.repository(ca_cert=None)])
+    assert (code, told(findings)) == (
+        0,
+        [("note", "tls", f"private-repo is not tried: only its users may know the authority of {HOST}")],
+    )
+
+
 def test_an_index_that_does_not_come_to_an_end_is_a_problem(
     trial: Trial, everybody: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

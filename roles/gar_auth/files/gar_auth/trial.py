@@ -4,7 +4,8 @@
 Looked at are the repositories that both configurations have, where the new one has another URL, certificate
 or identity for them: somebody may use these now. A token of the new identity is fetched for that and kept
 nowhere. Whoever runs this is root; who asks Google and the index is the service's own account. What it cannot
-have, such as a login that nobody has made yet or a key that only users may read, is not tried.
+have, such as a login that nobody has made yet, a key that only users may read or an authority that only their
+own Poetry is told of, is not tried.
 
 Exit code: 0 when nothing is wrong, otherwise that of the most severe problem.
 """
@@ -131,6 +132,15 @@ def _ask(
     os.environ.update(environment)
     asked = [repository for repository in asked if repository.identity in replies]
     for answer in ask_all(asked, {one.name: replies[one.identity].token for one in asked}):
+        if (
+            answer.trouble is not None
+            and answer.trouble.kind == "ca_missing"
+            and not answer.repository.ca_cert
+        ):
+            name, host = answer.repository.name, answer.host
+            text = f"{name} is not tried: only its users may know the authority of {host}"
+            findings.append(note("tls", text))
+            continue
         identity = wanted.identities[answer.repository.identity]
         reply = replies[identity.name]
         declared = identity.impersonate_service_account or identity.account
