@@ -7,7 +7,6 @@ import io
 import json
 import os
 import re
-import socket
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -77,14 +76,6 @@ def trial(
     authority.write_bytes(running.ca.read_bytes())
     authority.chmod(0o644)
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(authority))
-    real, (numeric, _, port) = socket.getaddrinfo, running.https[0].partition(":")
-
-    def here(host: str, service: object, *arguments: Any, **options: Any) -> Any:
-        if str(host).endswith(".pkg.dev"):
-            return real(numeric, int(port), *arguments, **options)
-        return real(host, service, *arguments, **options)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(socket, "getaddrinfo", here)
     repository = {
         "name": "private-repo",
         "publish_url": URL,
@@ -136,6 +127,12 @@ def test_an_identity_that_may_not_read_is_a_problem(trial: Trial, running: Emula
         [("problem", "index", f"private-repo: {HOST} answers 403 to {ROBOT}")],
     )
     assert f"--member=serviceAccount:{ROBOT}" in findings[0]["cure"]
+
+
+def test_a_proxy_that_only_the_units_know_is_used(trial: Trial, internet: Proxy) -> None:
+    """Users may have it from their own profiles, which nobody reads here."""
+    assert trial(repositories=[trial.repository(identity="ci")])[0] == 0
+    assert f"{HOST}:443" in internet.asked
 
 
 def test_another_account_under_the_same_name_is_another_identity(trial: Trial, running: Emulator) -> None:
@@ -212,8 +209,11 @@ def test_a_file_that_only_users_may_read_is_none_to_try_with(
     assert len(trial.google.control.tokens()) == before
 
 
-def test_an_authority_that_only_users_know_is_none_to_try_with(trial: Trial) -> None:
+def test_an_authority_that_only_users_know_is_none_to_try_with(
+    trial: Trial, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """They may have configured certificates.NAME.cert of Poetry themselves."""
+    monkeypatch.delenv("REQUESTS_CA_BUNDLE")
     code, findings = trial(repositories=[trial.repository(ca_cert=None)])
     assert (code, told(findings)) == (
         0,

@@ -127,9 +127,8 @@ def _ask(
             replies[name] = request(identity, material=material[name], config=wanted)
         except Failure as failure:
             findings.append(_no_token(name, failure))
-    environment = session(account)  # what a user's Poetry finds, and no longer what a unit does
-    os.environ.clear()
-    os.environ.update(environment)
+    # What a user's Poetry finds; a proxy that only the units are told of may be in users' own profiles, too.
+    os.environ.update(session(account))
     asked = [repository for repository in asked if repository.identity in replies]
     for answer in ask_all(asked, {one.name: replies[one.identity].token for one in asked}):
         if (
