@@ -63,6 +63,7 @@ def environment(place: Path) -> dict[str, str]:
         "ANSIBLE_COLLECTIONS_PATH": str(CHECKOUT / ".ansible" / "collections"),
         "ANSIBLE_HOME": str(place / "ansible"),
         "ANSIBLE_PIPELINING": "1",
+        "ANSIBLE_TIMEOUT": "60",  # of the connection and of sudo: the machines share two processors
         "ANSIBLE_FORCE_COLOR": "0",
         "ANSIBLE_NOCOLOR": "1",
         "LC_ALL": "C.UTF-8",
