@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +66,35 @@ def noted(result: dict[str, Any], **inputs: Any) -> str:
 )
 def test_the_cause_is_what_the_failed_task_said(result: dict[str, Any], cause: str) -> None:
     assert noted(result) == cause
+
+
+def test_a_role_that_cannot_be_loaded_has_a_cause_as_well() -> None:
+    """Ansible runs the rescue then without saying which task has failed."""
+    variables = rollout()
+    words = Templar(DataLoader(), variables).template(variables["__rollout_words"])
+    assert words == "a role or one of its files cannot be loaded: it failed"
+
+
+@pytest.mark.parametrize(
+    ("said", "before", "expected"),
+    [
+        ({}, True, True),
+        ({}, False, False),
+        ({"interrupted": False}, True, False),
+        ({"interrupted": True}, False, True),
+    ],
+)
+def test_what_was_interrupted_is_until_something_is_kept_anew(
+    said: dict[str, Any], before: bool, expected: bool
+) -> None:
+    """`end` says nothing of it, and where it is forgotten nothing is kept before the next release."""
+    loader = DataLoader()
+    tasks = loader.load_from_file(str(ROLLOUT / "tasks/state.yml"), trusted_as_template=True)
+    (task,) = [one for one in tasks if one["name"] == "Note the versions"]
+    host = {"state": "begun", "interrupted": before}
+    stated = {"rc": 0, "stdout": json.dumps({"now": {}, **said})}
+    templar = Templar(loader, rollout(__rollout=host, __rollout_stated=stated, **task["vars"]))
+    assert templar.template(task["ansible.builtin.set_fact"]["__rollout"])["interrupted"] is expected
 
 
 def test_what_was_the_matter_before_stands_before_it() -> None:

@@ -218,8 +218,17 @@ def test_hosts_that_fail_for_themselves_are_left_as_they_were_and_the_rest_goes_
 def test_a_rollout_that_was_killed_is_resumed_by_the_same_command(fleet: Fleet) -> None:
     variables = {**release(poetry=OLD), "gar_auth_interval": 20, "rollout_batches": BATCHES}
     with loops.installing(fleet.machines) as running:
+        before = {machine.name: what(machine) for machine in fleet.machines}
         kill_in(fleet, batch=2, variables=variables)
-        assert "begun" in fleet.states().values()
+        begun = [host for host, state in fleet.states().items() if state == "begun"]
+        # the first of them goes back, fails with the next release, and goes back again
+        failing = brings("lost", project="no-such-project")
+        play = fleet.rollout("--limit", ",".join(begun), **failing, rollout_batches=["100%"])
+        assert play.code != 0
+        assert "Take it back" in play.output
+        assert fleet.states() == {begun[0]: "failed", **dict.fromkeys(begun[1:], "not reached")}
+        (first,) = [machine for machine in fleet.machines if machine.name == begun[0]]
+        assert what(first) == before[first.name]
         play = fleet.rollout(**variables)
     assert play.code == 0, play.output[-6000:]
     assert {loop.machine: loop.failures for loop in running if loop.failures} == {}

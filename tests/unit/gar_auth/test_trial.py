@@ -183,14 +183,26 @@ def test_what_needs_somebodys_login_is_not_tried(trial: Trial) -> None:
     )
 
 
-def test_an_account_of_gclouds_that_nobody_has_logged_in_yet_is_not_tried(trial: Trial) -> None:
+def test_an_account_of_gclouds_is_not_tried_before_somebody_has_logged_in_and_gcloud_is_there(
+    trial: Trial, everybody: Path
+) -> None:
     """Its directory, and gcloud itself, may come with the release that is tried."""
     identities = {**trial.settings["identities"], "cli": {"type": "gcloud", "account": "me@example.com"}}
     wanted = {"gcloud": "/nonexistent/gcloud", "state_dir": "/nonexistent", "identities": identities}
     code, findings = trial(repositories=[trial.repository(identity="cli")], **wanted)
     assert (code, told(findings)) == (
         0,
-        [("note", "identity", "cli: nobody is logged in to gcloud; it is not tried")],
+        [("note", "identity", "cli is not tried: nobody is logged in to gcloud")],
+    )
+    (everybody / "cli").mkdir()
+    (everybody / "cli").chmod(0o755)
+    (everybody / "cli" / "credentials.db").touch()
+    code, findings = trial(
+        repositories=[trial.repository(identity="cli")], **{**wanted, "state_dir": str(everybody)}
+    )
+    assert (code, told(findings)) == (
+        0,
+        [("note", "identity", "cli is not tried: there is no /nonexistent/gcloud yet")],
     )
 
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import typing as t
 
 from gar_auth._as_user import WorkFailed, run_as
@@ -21,10 +22,10 @@ from gar_auth.check import session
 from gar_auth.config import Config, Identity, Repository
 from gar_auth.cycle import material_of, service_account
 from gar_auth.doctor_index import Held, check_answer
-from gar_auth.doctor_probe import ask_all
+from gar_auth.doctor_probe import Answer, ask_all
 from gar_auth.doctor_report import Finding, as_dict, as_text, note, problem, worst
 from gar_auth.errors import Exit, Failure, carried, unpacked
-from gar_auth.gcloud import is_logged_in
+from gar_auth.gcloud import PATH, is_logged_in
 from gar_auth.source import Reply, request
 
 if t.TYPE_CHECKING:
@@ -120,17 +121,15 @@ def _ask(
     replies: dict[str, Reply] = {}
     for name in sorted({repository.identity for repository in asked}):
         identity = wanted.identities[name]
-        if identity.type == "gcloud" and not is_logged_in(identity, wanted):
-            findings.append(note("identity", f"{name}: nobody is logged in to gcloud; it is not tried"))
+        if identity.type == "gcloud" and (missing := _of_gcloud(identity, wanted)):
+            findings.append(note("identity", f"{name} is not tried: {missing}"))
             continue
         try:
             replies[name] = request(identity, material=material[name], config=wanted)
         except Failure as failure:
             findings.append(_no_token(name, failure))
-    # What a user's Poetry finds; a proxy that only the units are told of may be in users' own profiles, too.
-    os.environ.update(session(account))
     asked = [repository for repository in asked if repository.identity in replies]
-    for answer in ask_all(asked, {one.name: replies[one.identity].token for one in asked}):
+    for answer in _answers(asked, {one.name: replies[one.identity].token for one in asked}, account):
         if (
             answer.trouble is not None
             and answer.trouble.kind == "ca_missing"
@@ -150,6 +149,28 @@ def _ask(
         )
         findings.append(check_answer(answer, held))
     return [one.as_plain() for one in findings]
+
+
+def _of_gcloud(identity: Identity, wanted: Config) -> str | None:
+    """What is not there yet, and may come with the release; None where all is."""
+    if not is_logged_in(identity, wanted):
+        return "nobody is logged in to gcloud"
+    return None if shutil.which(wanted.gcloud, path=PATH) else f"there is no {wanted.gcloud} yet"
+
+
+def _answers(
+    repositories: t.Sequence[Repository], tokens: t.Mapping[str, str | None], account: pwd.struct_passwd
+) -> list[Answer]:
+    """Ask as a session does; without an answer by the units' proxy, which users' profiles may have, too."""
+    units = dict(os.environ)
+    os.environ.clear()
+    os.environ.update(session(account))
+    answers = {answer.repository.name: answer for answer in ask_all(repositories, tokens)}
+    again = [one for one in repositories if answers[one.name].trouble is not None]
+    if again:
+        os.environ.update(units)
+        answers |= {one.repository.name: one for one in ask_all(again, tokens) if one.proxy}
+    return list(answers.values())
 
 
 def _no_token(name: str, failure: Failure) -> Finding:
