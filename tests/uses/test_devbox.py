@@ -288,6 +288,7 @@ def test_taking_one_developer_back_twice_is_fine_and_says_what_to_change(
         ({"artifact_registry_teardown_user": "ops"}, "without it everything is taken back"),
         ({"artifact_registry_teardown_users": []}, "artifact_registry_teardown_users: found []"),
         ({**TEARDOWN, "artifact_registry_users": []}, "artifact_registry_users: found nobody"),
+        ({"artifact_registry_users": []}, "what their Poetry knows of the repositories would stay"),
     ],
 )
 def test_a_slip_of_the_pen_does_not_take_everything_back(
