@@ -61,6 +61,12 @@ class Identity:
         return f"gcloud auth login {shlex.quote(self.account)}" if self.account else "gcloud auth login"
 
     @property
+    def owner(self) -> str | None:
+        """Whose the token is, as far as that is declared; None for the machine's own account."""
+        declared = self.impersonate_service_account or self.account
+        return None if declared == "default" else declared
+
+    @property
     def on_demand(self) -> bool:
         """Whether the source mints a token whenever asked, or hands out the same one for a while."""
         return bool(self.impersonate_service_account) or self.type not in ("metadata", "token_file")

@@ -190,9 +190,8 @@ def _held(visit: _Visit, repository: Repository, token: str | None) -> Held:
     if entry is None or token is None:
         return Held(again=again)
     current = digest(token) == entry.status.digest
-    declared = identity.impersonate_service_account or identity.account
     return Held(
-        account=entry.status.account or (None if declared == "default" else declared),
+        account=entry.status.account or identity.owner,
         left=entry.left(visit.now) if current else None,
         current=current,
         again=again,

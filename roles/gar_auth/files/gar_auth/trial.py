@@ -141,12 +141,7 @@ def _ask(
             continue
         identity = wanted.identities[answer.repository.identity]
         reply = replies[identity.name]
-        declared = identity.impersonate_service_account or identity.account
-        held = Held(
-            account=reply.account or (None if declared == "default" else declared),
-            left=reply.lifetime,
-            current=True,
-        )
+        held = Held(account=reply.account or identity.owner, left=reply.lifetime, current=True)
         findings.append(check_answer(answer, held))
     return [one.as_plain() for one in findings]
 
