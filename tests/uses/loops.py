@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from lab.machines import Machine
 from uses import people
 
-__all__ = ["PACKAGE", "Loop", "installing", "publish"]
+__all__ = ["PACKAGE", "Loop", "failures", "installing", "publish"]
 
 PACKAGE = "my_private_package"
 _SOURCE = "https://europe-west1-python.pkg.dev/demo-project/private-repo/simple/"
@@ -96,6 +96,11 @@ def installing(machines: Iterable[Machine], *, user: str = "dev") -> Iterator[li
             said = machine.ssh(user, "cat ~/looping/rounds; echo; cat ~/looping/failures 2>/dev/null").stdout
             rounds, _empty, loop.failures = said.partition("\n\n")
             loop.rounds = len(rounds.split())
+
+
+def failures(loops: Iterable[Loop]) -> dict[str, str]:
+    """By machine, what was said by each round that failed; nothing of the machines where none did."""
+    return {loop.machine: loop.failures for loop in loops if loop.failures}
 
 
 def _start(machine: Machine, script: str, *, user: str) -> subprocess.Popen[str]:

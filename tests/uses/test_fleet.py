@@ -79,7 +79,7 @@ def test_all_well_and_no_install_of_a_user_fails_meanwhile(fleet: Fleet) -> None
     assert play.code == 0, play.output[-6000:]
     assert set(fleet.states().values()) == {"done"}
     assert set(fleet.poetry().values()) == {NEW}
-    assert {loop.machine: loop.failures for loop in running if loop.failures} == {}
+    assert loops.failures(running) == {}
     assert min(loop.rounds for loop in running) >= 3
     before, now = (fleet.report()["hosts"][fleet.names[-1]][which]["poetry"] for which in ("before", "now"))
     assert (before, now) == (OLD, NEW)
@@ -130,7 +130,7 @@ def test_a_bad_release_that_fails_in_the_canary_changes_nothing_beyond_it_and_no
     with loops.installing(fleet.machines) as running:
         play = fleet.rollout(**missing, rollout_batches=BATCHES, rollout_failures="50%")
     assert play.code != 0
-    assert {loop.machine: loop.failures for loop in running if loop.failures} == {}
+    assert loops.failures(running) == {}
     canary, *others = fleet.names
     assert fleet.states() == {canary: "failed", **dict.fromkeys(others, "not reached")}
     assert "no repository more in project no-such-project" in play.output
@@ -158,7 +158,7 @@ def test_a_bad_release_that_fails_in_the_second_batch_is_taken_back_there_and_re
         # fewer forks than a batch has hosts: the verdict is one for all of them
         play = fleet.rollout("--forks", str(BATCHES[1] - 1), **variables, rollout_batches=BATCHES)
     assert play.code != 0
-    assert {loop.machine: loop.failures for loop in running if loop.failures} == {}
+    assert loops.failures(running) == {}
     expected = {
         **{machine.name: "done" for machine in first},
         **{machine.name: "failed" for machine in (lacking, *refusing)},
@@ -195,7 +195,7 @@ def test_hosts_that_fail_for_themselves_are_left_as_they_were_and_the_rest_goes_
             **release(poetry=NEW), rollout_batches=batches, rollout_failures=3, inventory=inventory
         )
     assert play.code != 0
-    assert {loop.machine: loop.failures for loop in running if loop.failures} == {}
+    assert loops.failures(running) == {}
     states = fleet.states()
     assert {states.pop(full.name), states.pop(broken.name)} == {"failed"}
     assert states.pop("nowhere") == "unreachable"
@@ -231,7 +231,7 @@ def test_a_rollout_that_was_killed_is_resumed_by_the_same_command(fleet: Fleet) 
         assert what(first) == before[first.name]
         play = fleet.rollout(**variables)
     assert play.code == 0, play.output[-6000:]
-    assert {loop.machine: loop.failures for loop in running if loop.failures} == {}
+    assert loops.failures(running) == {}
     assert "Take it back" in play.output
     assert set(fleet.states().values()) == {"done"}
     assert set(fleet.poetry().values()) == {OLD}

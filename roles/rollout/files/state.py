@@ -53,6 +53,7 @@ def begin(places):
     before["files"] = places["files"] + (
         places["shared"] if places["shares"] or shares(before["config"]) else []
     )
+    remove(os.path.join(places["state"], AFTER))  # of an `end` that was interrupted
     keep_prefix(places["prefix"])
     write(os.path.join(places["state"], FILES), pack(before["files"]))
     write(record, json.dumps(before).encode())
@@ -323,7 +324,8 @@ def start_again(places, patterns, idle, said):
     if booted(places):
         tell(["systemctl", "daemon-reload"], said)
         gone = idle + services(idle)
-        run(["systemctl", "reset-failed", *gone] if gone else ["true"])
+        if gone:
+            run(["systemctl", "reset-failed", *gone])
         if units:
             run(["systemctl", "reset-failed", *services(units)])
             tell(["systemctl", "restart", *units], said)

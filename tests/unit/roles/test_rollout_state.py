@@ -159,6 +159,18 @@ def test_what_an_interrupted_rollout_kept_is_not_overwritten_by_the_next_one(mac
     assert without_new_version(machine.tree()) == before
 
 
+def test_what_is_left_of_an_end_that_was_cut_off_is_not_taken_for_the_next_release(machine: Machine) -> None:
+    machine("begin")
+    machine.configure(repositories=["private-repo", "first"], users=["dev"])
+    machine("restore")
+    (Path(machine.places["state"]) / "before.json").unlink()  # and then it was killed
+    machine("begin")
+    machine.configure(repositories=["private-repo", "second"], users=["dev"])
+    machine.said.unlink()
+    machine("restore")
+    assert machine.said.read_text().splitlines() == ["write --remove --only second dev", "refresh"]
+
+
 def test_after_the_end_nothing_is_left_and_nothing_is_put_back(machine: Machine) -> None:
     machine("begin")
     machine.release()
