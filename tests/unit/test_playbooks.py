@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -75,28 +74,6 @@ def test_a_role_that_cannot_be_loaded_has_a_cause_as_well() -> None:
     assert words == "a role or one of its files cannot be loaded: it failed"
 
 
-@pytest.mark.parametrize(
-    ("said", "before", "expected"),
-    [
-        ({}, True, True),
-        ({}, False, False),
-        ({"interrupted": False}, True, False),
-        ({"interrupted": True}, False, True),
-    ],
-)
-def test_what_was_interrupted_is_until_something_is_kept_anew(
-    said: dict[str, Any], before: bool, expected: bool
-) -> None:
-    """`end` says nothing of it, and where it is forgotten nothing is kept before the next release."""
-    loader = DataLoader()
-    tasks = loader.load_from_file(str(ROLLOUT / "tasks/state.yml"), trusted_as_template=True)
-    (task,) = [one for one in tasks if one["name"] == "Note the versions"]
-    host = {"state": "begun", "interrupted": before}
-    stated = {"rc": 0, "stdout": json.dumps({"now": {}, **said})}
-    templar = Templar(loader, rollout(__rollout=host, __rollout_stated=stated, **task["vars"]))
-    assert templar.template(task["ansible.builtin.set_fact"]["__rollout"])["interrupted"] is expected
-
-
 def test_what_was_the_matter_before_stands_before_it() -> None:
     why = ["the index refuses", "it could not be taken back"]
     said = noted({"msg": "full"}, __rollout_why=why)
@@ -119,66 +96,6 @@ def test_a_host_that_was_lost_on_the_way_is_not_reported_as_taken_back() -> None
         "c": {"state": "done"},
         "d": {"state": "broken", "cause": lost},
     }
-
-
-STATED = {"rc": 1, "stderr": "/var/lib: Read-only file system\n", "msg": "non-zero return code"}
-AWAY = {"unreachable": True, "msg": "Connection refused"}
-
-
-@pytest.mark.parametrize(
-    ("action", "host", "stated", "expected"),
-    [
-        (
-            "begin",
-            {"state": "begun"},
-            STATED,
-            {"state": "failed", "cause": "nothing was changed: /var/lib: Read-only file system"},
-        ),
-        ("begin", {"state": "begun"}, AWAY, {"state": "unreachable", "cause": "Connection refused"}),
-        (
-            "end",
-            {"state": "passed"},
-            STATED,
-            {
-                "state": "broken",
-                "cause": "the release is there, and works; what was kept for going back cannot be removed:"
-                " /var/lib: Read-only file system",
-            },
-        ),
-        (
-            "end",
-            {"state": "failing", "cause": "no token"},
-            AWAY,
-            {
-                "state": "broken",
-                "cause": "no token; what was kept for going back cannot be removed: Connection refused",
-            },
-        ),
-    ],
-)
-def test_what_is_kept_of_a_host_may_fail_at_the_start_and_at_the_end(
-    action: str, host: dict[str, Any], stated: dict[str, Any], expected: dict[str, Any]
-) -> None:
-    loader = DataLoader()
-    tasks = loader.load_from_file(str(ROLLOUT / "tasks/state.yml"), trusted_as_template=True)
-    (task,) = [one for one in tasks if one["name"] == "Note that it failed"]
-    inputs = {"__rollout_action": action, "__rollout": host, "__rollout_stated": stated, **task["vars"]}
-    templar = Templar(loader, rollout(**inputs))
-    assert templar.template(task["ansible.builtin.set_fact"]["__rollout"]) == expected
-
-
-@pytest.mark.parametrize(
-    ("known", "expected"),
-    [
-        ({}, False),
-        ({"__poetry_repositories_configured": {"skipped": True}}, False),
-        ({"__poetry_repositories_configured": {"failed": True, "users": {}}}, True),
-        ({"__rollout": {"interrupted": True}}, True),
-    ],
-)
-def test_only_what_a_release_came_to_register_is_taken_out(known: dict[str, Any], expected: bool) -> None:
-    variables = rollout(**{"__rollout": {"interrupted": False}, **known})
-    assert Templar(DataLoader(), variables).template(variables["__rollout_registers"]) is expected
 
 
 def test_those_who_stay_stay_in_their_order() -> None:

@@ -225,14 +225,14 @@ def test_a_rollout_that_was_killed_is_resumed_by_the_same_command(fleet: Fleet) 
         failing = brings("lost", project="no-such-project")
         play = fleet.rollout("--limit", ",".join(begun), **failing, rollout_batches=["100%"])
         assert play.code != 0
-        assert "Take it back" in play.output
+        assert "Put back versions" in play.output
         assert fleet.states() == {begun[0]: "failed", **dict.fromkeys(begun[1:], "not reached")}
         (first,) = [machine for machine in fleet.machines if machine.name == begun[0]]
         assert what(first) == before[first.name]
         play = fleet.rollout(**variables)
     assert play.code == 0, play.output[-6000:]
     assert loops.failures(running) == {}
-    assert "Take it back" in play.output
+    assert "Put back versions" in play.output
     assert set(fleet.states().values()) == {"done"}
     assert set(fleet.poetry().values()) == {OLD}
     for machine in fleet.machines:

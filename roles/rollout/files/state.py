@@ -4,14 +4,14 @@
 The role sends this file to a machine's interpreter. Standard library only, Python 3.9 and newer; runs as
 root.
 
-Arguments: what to do (C(begin), C(restore), C(end)) and the places as JSON: C(state), the directory for what
-is kept; C(prefix), C(etc) and C(program) of gar-auth; C(poetry) and C(gcloud), prefixes whose versions have a
-directory each and a link that says which is in use; C(systemd), which is there where systemd runs; C(files),
-shell patterns of all else that a release writes; C(shared), files that are others' too, and C(shares),
-whether the release writes to them; C(users), whom the release is for.
+Arguments: what to do (C(look), C(keep), C(restore), C(end)) and the places as JSON: C(state), the directory
+for what is kept; C(prefix), C(etc) and C(program) of gar-auth; C(poetry) and C(gcloud), prefixes whose
+versions have a directory each and a link that says which is in use; C(systemd), which is there where systemd
+runs; C(files), shell patterns of all else that a release writes, and that nobody else does; for C(keep) also
+C(declared), what the release declares.
 
-What was there before stays until C(end): a rollout that is interrupted can always be taken back, and the next
-one does that first. The record is written last and removed first.
+What was there before stays from just before the first change until C(end): a rollout that is interrupted can
+always be taken back, and the next one does that first. The record is written last and removed first.
 """
 
 import glob
@@ -39,30 +39,26 @@ SECONDS = 300
 def main(action, places):
     """Do it; what there is now, and what there was before."""
     os.umask(0o077)
-    actions = {"begin": begin, "restore": restore, "end": end}
+    actions = {"look": begin, "keep": keep, "restore": restore, "end": end}
     return actions[action](places)
 
 
 def begin(places):
-    """Keep what there is, unless a rollout that was interrupted has kept something: C(interrupted) then."""
-    record = os.path.join(places["state"], RECORD)
-    if os.path.exists(record):
-        return {"interrupted": True, "before": read(record), "now": look(places)}
+    """What there is, and, where a rollout was C(interrupted), what was before that one."""
+    record, now = os.path.join(places["state"], RECORD), look(places)
+    interrupted = os.path.exists(record)
+    return {"interrupted": interrupted, "before": read(record) if interrupted else now, "now": now}
+
+
+def keep(places):
+    """Keep what there is, and what is declared."""
     os.makedirs(places["state"], mode=0o700, exist_ok=True)
-    before = look(places)
-    before["files"] = places["files"] + (
-        places["shared"] if places["shares"] or shares(before["config"]) else []
-    )
+    before = {**look(places), "files": places["files"], "declared": places["declared"]}
     remove(os.path.join(places["state"], AFTER))  # of an `end` that was interrupted
     keep_prefix(places["prefix"])
     write(os.path.join(places["state"], FILES), pack(before["files"]))
-    write(record, json.dumps(before).encode())
-    return {"interrupted": False, "before": before, "now": before}
-
-
-def shares(config):
-    """Whether that configuration has files of other clients, or the environment of all."""
-    return bool(config and (config.get("clients") or config.get("keyring_only")))
+    write(os.path.join(places["state"], RECORD), json.dumps(before).encode())
+    return {"now": before}
 
 
 def end(places):
@@ -77,29 +73,109 @@ def end(places):
 
 
 def restore(places):
-    """Put back what was there; twice is fine. C(said) is what went wrong on the way and stopped nothing."""
+    """Put back what was there; twice is fine.
+
+    C(lost) is what could not be put back, C(said) what else went wrong on the way and stopped nothing.
+    """
     record = os.path.join(places["state"], RECORD)
     if not os.path.exists(record):
-        return {"kept": False, "before": {}, "now": look(places), "there": [], "said": []}
-    before, said = read(record), []
+        return {"kept": False}
+    before, lost, said = read(record), [], []
     old, new = before["config"], release(places)
     undone = run_all(entries_to_take_back(places["program"], old, new)) if old else []
     for name in ("poetry", "gcloud"):
         for link in LINKS if before[name] else ():
-            point(os.path.join(places[name], link), before[name].get(link, ""), said)
+            point(os.path.join(places[name], link), before[name].get(link, ""), lost)
     if old:
         kept = os.path.join(places["prefix"], KEPT)
         if os.path.isdir(kept):
             mirror(kept, places["prefix"])
-        idle = unpack(places, before["files"], said)
+        idle = unpack(places, before["files"], lost)
         # what the release's own program could not do, the old one can
         for command in undone:
             tell([command[0], "--config", os.path.join(places["state"], AFTER), *command[1:]], said)
         bring_readers_back(places["program"], old, said)
-        start_again(places, before["files"], idle, said)
-    names = {*places["users"], *(old or {}).get("users", ())}
-    there = sorted(name for name in names if known(name))
-    return {"kept": True, "before": before, "now": look(places), "there": there, "said": said}
+        start_again(places, before["files"], idle, lost, said)
+    return {
+        "kept": True,
+        "before": before,
+        "now": look(places),
+        "lost": lost,
+        "said": said,
+        "registrations": registrations(old or {}, before["declared"]),
+        "clients": clients(old or {}, before["declared"]),
+        "keyring_only": keyring_only(old or {}, before["declared"]),
+    }
+
+
+def registrations(old, release):
+    """What the module poetry_config has to do for whom, so that what was registered is, and nothing else."""
+    if "poetry_repositories" not in release["roles"]:
+        return []
+    found = {}
+
+    def add(user, state, repositories):
+        if repositories and known(user):
+            one = {"users": [], "state": state, "repositories": repositories}
+            found.setdefault(json.dumps([state, repositories]), one)["users"].append(user)
+
+    declared = [as_declared(one) for one in old.get("repositories", ())]
+    for user in old.get("users", ()):
+        add(user, "present", declared)
+    for user, registered in release["registered"].items():
+        rest = {one["name"] for one in declared} if user in old.get("users", ()) else set()
+        own = [as_declared(one) for one in registered if one["name"] not in rest]
+        rest.update(one["name"] for one in own)
+        new = [{"name": one["name"]} for one in release["repositories"] if one["name"] not in rest]
+        add(user, "absent", new)
+        add(user, "present", own)
+    return list(found.values())
+
+
+def clients(old, release):
+    """What the module python_clients has to do, in its order, so that other clients know what they knew."""
+    if not old or "gar_auth" not in release["roles"]:
+        return []  # the role takes all of it out where it was not there before
+    found = []
+
+    def add(client, users, state, repositories):
+        usable = [one for one in repositories if client == "twine" or one.get("index_url")]
+        users = [user for user in users if known(user)]
+        if usable and (users or client != "twine"):
+            one = {"client": client, "state": state, "repositories": [address(one) for one in usable]}
+            found.append({**one, "users": users} if client == "twine" else one)
+
+    before = dict.fromkeys(old.get("clients", ()), old["repositories"])
+    for client in release["clients"]:
+        urls = [one["publish_url"] for one in before.get(client, ())]
+        only = [one for one in release["repositories"] if one["publish_url"] not in urls]
+        add(client, [user for user in release["users"] if user in old["users"]], "absent", only)
+        if client == "twine":
+            rest = [user for user in release["users"] if user not in old["users"]]
+            add(client, rest, "absent", release["repositories"])
+    for client, repositories in before.items():
+        add(client, old["users"], "present", repositories)
+    return found
+
+
+def keyring_only(old, release):
+    """The state of the line for all sessions; None where the release leaves it alone."""
+    if "gar_auth" not in release["roles"] or not old:
+        return None
+    if old.get("keyring_only"):
+        return "present"
+    return "absent" if release["keyring_only"] else None
+
+
+def address(repository):
+    """A repository as the modules take it."""
+    return {"name": repository["name"], "url": repository["publish_url"]}
+
+
+def as_declared(repository):
+    """A repository with its certificates, as the modules take it."""
+    paths = {key: repository[key] for key in ("ca_cert", "client_cert") if repository.get(key)}
+    return {**address(repository), **paths}
 
 
 def release(places):
@@ -241,7 +317,7 @@ def matching(patterns):
     return sorted(found)
 
 
-def unpack(places, patterns, said):
+def unpack(places, patterns, lost):
     """Put the files back, then remove those that were not there; the units that nobody wants any more."""
     with tarfile.open(os.path.join(places["state"], FILES)) as archive:
         members = {"/" + member.name: member for member in archive}
@@ -250,7 +326,7 @@ def unpack(places, patterns, said):
         for target, member in sorted(members.items()):
             put_back(archive, member, target)
     if idle and booted(places):
-        tell(["systemctl", "stop", *idle, *services(idle)], said)
+        tell(["systemctl", "stop", *idle, *services(idle)], lost)
     for found in sorted(extra, reverse=True):
         remove(found)
     return idle
@@ -317,18 +393,18 @@ def bring_readers_back(program, config, said):
         tell([program, "keyring", "install", *config["keyring_environments"]], said)
 
 
-def start_again(places, patterns, idle, said):
+def start_again(places, patterns, idle, lost, said):
     """Let systemd run what it ran before, and bring everybody's tokens at once."""
     wishes = [found for found in matching(patterns) if is_wish(found)]
     units = sorted({os.path.basename(found) for found in wishes})
     if booted(places):
-        tell(["systemctl", "daemon-reload"], said)
+        tell(["systemctl", "daemon-reload"], lost)
         gone = idle + services(idle)
         if gone:
             run(["systemctl", "reset-failed", *gone])
         if units:
             run(["systemctl", "reset-failed", *services(units)])
-            tell(["systemctl", "restart", *units], said)
+            tell(["systemctl", "restart", *units], lost)
     if units or read(os.path.join(places["etc"], "config.json")).get("service_manager") == "cron":
         tell([places["program"], "refresh"], said)
 
@@ -348,13 +424,13 @@ def booted(places):
     return os.path.isdir(places["systemd"])
 
 
-def point(link, version, said):
+def point(link, version, lost):
     """Let a link name a version in one step; a version that is there no more leaves the link as it is."""
     if not version:
         remove(link)
     elif not os.path.isdir(os.path.join(os.path.dirname(link), version)):
         if os.path.basename(link) == LINKS[0]:
-            said.append(f"{link}: {version} is there no more")
+            lost.append(f"{link}: {version} is there no more")
     elif not os.path.islink(link) or os.readlink(link) != version:
         new = f"{link}.before"
         remove(new)

@@ -18,6 +18,28 @@ from unit.roles.test_look import ROLES
 SCRIPT = ROLES / "rollout/files/state.py"
 
 
+def url(name: str) -> str:
+    return f"https://europe-west1-python.pkg.dev/demo-project/{name}/"
+
+
+def repository(name: str, **more: Any) -> dict[str, Any]:
+    """One as the role writes it, and as the filter of the same name returns it."""
+    return {"name": name, "publish_url": url(name), "index_url": f"{url(name)}simple/", **more}
+
+
+def declared(**changes: Any) -> dict[str, Any]:
+    """What a release declares."""
+    roles = ["gcloud", "poetry", "poetry_repositories", "gar_auth"]
+    nothing: dict[str, Any] = {
+        "users": [],
+        "repositories": [],
+        "registered": {},
+        "clients": [],
+        "keyring_only": False,
+    }
+    return {"roles": roles, **nothing, **changes}
+
+
 class Machine:
     """A machine's places below a directory of the test; no systemd runs there."""
 
@@ -32,13 +54,11 @@ class Machine:
             "poetry": str(top / "opt/poetry"),
             "gcloud": str(top / "opt/gcloud"),
             "systemd": str(top / "run/systemd"),
-            "shared": [str(top / "etc/pip.conf")],
-            "shares": False,
-            "users": ["root", "nobody-of-that-name"],
+            "declared": declared(),
             "files": [
                 f"{top}/units/gar-auth-*",
                 f"{top}/units/*.wants/gar-auth-*",
-                f"{top}/etc/gar-auth/*.json",
+                f"{top}/etc/gar-auth/config.json",
             ],
         }
         for version in ("2.4.3-aaaaaaaa", "2.3.4-bbbbbbbb"):
@@ -64,7 +84,7 @@ class Machine:
         return new.replace(target)
 
     def configure(self, *, repositories: list[str], users: list[str], **more: Any) -> None:
-        content = {"repositories": [{"name": name} for name in repositories], "users": users, **more}
+        content = {"repositories": [repository(name) for name in repositories], "users": users, **more}
         self.write("etc/gar-auth/config.json", json.dumps({"provider": "token_timer", **content}))
 
     def __call__(self, action: str) -> dict[str, Any]:
@@ -118,14 +138,14 @@ def without_new_version(tree: dict[str, str]) -> dict[str, str]:
 
 def test_all_that_a_release_changed_is_put_back(machine: Machine) -> None:
     before = machine.tree()
-    machine("begin")
+    machine("keep")
     machine.release()
     assert machine("restore")["said"] == []
     assert without_new_version(machine.tree()) == before
 
 
 def test_what_is_not_ours_stays_as_the_release_left_it(machine: Machine) -> None:
-    machine("begin")
+    machine("keep")
     machine.write("units/timers.target.wants/other.timer", "changed since by somebody else\n")
     machine("restore")
     assert (
@@ -134,7 +154,7 @@ def test_what_is_not_ours_stays_as_the_release_left_it(machine: Machine) -> None
 
 
 def test_putting_back_twice_is_fine(machine: Machine) -> None:
-    machine("begin")
+    machine("keep")
     machine.release()
     machine("restore")
     once = machine.tree()
@@ -144,7 +164,7 @@ def test_putting_back_twice_is_fine(machine: Machine) -> None:
 
 def test_a_release_that_only_began_can_be_put_back(machine: Machine) -> None:
     before = machine.tree()
-    machine("begin")
+    machine("keep")
     machine.write("opt/gar-auth/lib/gar_auth/__init__.py", '__version__ = "2.0"\n')
     machine("restore")
     assert machine.tree() == before
@@ -152,19 +172,20 @@ def test_a_release_that_only_began_can_be_put_back(machine: Machine) -> None:
 
 def test_what_an_interrupted_rollout_kept_is_not_overwritten_by_the_next_one(machine: Machine) -> None:
     before = machine.tree()
-    assert machine("begin")["interrupted"] is False
+    assert machine("look")["interrupted"] is False
+    machine("keep")
     machine.release()
-    assert machine("begin")["interrupted"] is True
+    assert machine("look")["interrupted"] is True
     machine("restore")
     assert without_new_version(machine.tree()) == before
 
 
 def test_what_is_left_of_an_end_that_was_cut_off_is_not_taken_for_the_next_release(machine: Machine) -> None:
-    machine("begin")
+    machine("keep")
     machine.configure(repositories=["private-repo", "first"], users=["dev"])
     machine("restore")
     (Path(machine.places["state"]) / "before.json").unlink()  # and then it was killed
-    machine("begin")
+    machine("keep")
     machine.configure(repositories=["private-repo", "second"], users=["dev"])
     machine.said.unlink()
     machine("restore")
@@ -172,7 +193,7 @@ def test_what_is_left_of_an_end_that_was_cut_off_is_not_taken_for_the_next_relea
 
 
 def test_after_the_end_nothing_is_left_and_nothing_is_put_back(machine: Machine) -> None:
-    machine("begin")
+    machine("keep")
     machine.release()
     machine("end")
     after = machine.tree()
@@ -183,7 +204,7 @@ def test_after_the_end_nothing_is_left_and_nothing_is_put_back(machine: Machine)
 
 
 def test_what_is_kept_is_for_root_only(machine: Machine) -> None:
-    machine("begin")
+    machine("keep")
     state = Path(machine.places["state"])
     assert state.stat().st_mode & 0o077 == 0
     assert all(path.stat().st_mode & 0o077 == 0 for path in state.iterdir())
@@ -193,16 +214,35 @@ def test_a_machine_without_anything_of_ours_has_nothing_to_put_back(tmp_path: Pa
     machine = Machine(tmp_path)
     for name in ("opt", "etc", "units"):
         shutil.rmtree(tmp_path / name)
-    found = machine("begin")
+    found = machine("look")
     assert found["before"] == {
-        "files": machine.places["files"],
         "config": None,
         "gar_auth": None,
         "gcloud": {},
         "gcloud_package": found["now"]["gcloud_package"],  # of the machine that the test runs on
         "poetry": {},
     }
+    machine("keep")
     assert machine("restore")["kept"] is True
+
+
+def test_looking_keeps_nothing(machine: Machine) -> None:
+    before = machine.tree()
+    machine("look")
+    assert machine("restore")["kept"] is False
+    assert machine.tree() == before
+
+
+def test_keys_and_other_files_beside_the_configuration_are_nobodys_business(machine: Machine) -> None:
+    key = machine.write("etc/gar-auth/key.json", "the old key\n")
+    machine("keep")
+    machine.release()
+    key.write_text("rotated\n")
+    other = machine.write("etc/gar-auth/other.json", "came since\n")
+    machine("restore")
+    assert (key.read_text(), other.read_text()) == ("rotated\n", "came since\n")
+    for path in Path(machine.places["state"]).iterdir():
+        assert b"the old key" not in path.read_bytes()
 
 
 @pytest.mark.parametrize(
@@ -224,7 +264,7 @@ def test_a_machine_without_anything_of_ours_has_nothing_to_put_back(tmp_path: Pa
 def test_entries_that_only_the_release_has_are_taken_out_by_its_own_program(
     machine: Machine, after: dict[str, Any], expected: list[str]
 ) -> None:
-    machine("begin")
+    machine("keep")
     machine.configure(**after)
     machine("restore")
     said = machine.said.read_text().splitlines() if machine.said.exists() else []
@@ -234,7 +274,7 @@ def test_entries_that_only_the_release_has_are_taken_out_by_its_own_program(
 
 def test_a_program_that_does_not_run_keeps_nobody_from_going_back(machine: Machine) -> None:
     before = machine.tree()
-    machine("begin")
+    machine("keep")
     machine.write("opt/gar-auth/bin/gar-auth", "#!/bin/sh\necho broken >&2\nexit 1\n").chmod(0o755)
     machine.configure(repositories=["private-repo"], users=["dev", "bob"])
     assert machine("restore")["said"] == []
@@ -245,49 +285,125 @@ def test_a_program_that_does_not_run_keeps_nobody_from_going_back(machine: Machi
     assert "bob" in Path(after).read_text()
 
 
-def test_files_that_are_others_too_are_put_back_only_where_a_release_writes_to_them(machine: Machine) -> None:
-    machine("begin")
-    machine.write("etc/pip.conf", "an administrator's, since\n")
-    machine("restore")
-    assert (machine.top / "etc/pip.conf").exists()
-    machine("end")
-    machine.places["shares"] = True
-    machine("begin")
-    machine.write("etc/pip.conf", "with our index\n")
-    machine("restore")
-    assert (machine.top / "etc/pip.conf").read_text() == "an administrator's, since\n"
-
-
 def test_a_version_that_is_there_no_more_leaves_the_link_that_works(machine: Machine) -> None:
-    machine("begin")
+    machine("keep")
     machine.release()
     shutil.rmtree(machine.top / "opt/poetry/2.4.3-aaaaaaaa")
-    (said,) = machine("restore")["said"]
-    assert said.endswith("opt/poetry/current: 2.4.3-aaaaaaaa is there no more")
+    (lost,) = machine("restore")["lost"]
+    assert lost.endswith("opt/poetry/current: 2.4.3-aaaaaaaa is there no more")
     assert (machine.top / "opt/poetry/current").is_dir()
 
 
 def test_backends_in_other_environments_come_back_too(machine: Machine) -> None:
     environments = {"provider": "keyring", "keyring_environments": ["/opt/poetry/current"]}
     machine.configure(repositories=["private-repo"], users=["dev"], **environments)
-    machine("begin")
+    machine("keep")
     machine.configure(repositories=["private-repo"], users=["dev"])
     machine("restore")
     said = machine.said.read_text().splitlines()
     assert said == ["write --remove dev", "keyring install /opt/poetry/current", "refresh"]
 
 
-def test_it_is_told_who_still_has_an_account(machine: Machine) -> None:
-    machine.configure(repositories=["private-repo"], users=["root", "deleted-since"])
-    machine("begin")
-    assert machine("restore")["there"] == ["root"]
+@pytest.mark.parametrize(
+    ("old", "release", "expected"),
+    [
+        pytest.param(
+            {"repositories": ["a"], "users": ["root", "deleted-since"]},
+            {"users": ["root"], "repositories": [repository("a")]},
+            [({"root"}, "present", {"a": url("a")})],
+            id="nothing-new",
+        ),
+        pytest.param(
+            {"repositories": ["a"], "users": ["root"]},
+            {"repositories": [repository("a"), repository("b")], "registered": {"root": [], "daemon": []}},
+            [
+                ({"root"}, "present", {"a": url("a")}),
+                ({"root"}, "absent", {"b": None}),
+                ({"daemon"}, "absent", {"a": None, "b": None}),
+            ],
+            id="a-repository-and-a-user-more",
+        ),
+        pytest.param(
+            {"repositories": ["a"], "users": ["root"]},
+            {
+                "repositories": [repository("b")],
+                "registered": {"root": [{**repository("b"), "publish_url": "https://own.example/b/"}]},
+            },
+            [
+                ({"root"}, "present", {"a": url("a")}),
+                ({"root"}, "present", {"b": "https://own.example/b/"}),
+            ],
+            id="a-users-own-under-the-name",
+        ),
+        pytest.param(
+            None,
+            {"repositories": [repository("a")], "registered": {"root": [repository("a")], "daemon": []}},
+            [({"root"}, "present", {"a": url("a")}), ({"daemon"}, "absent", {"a": None})],
+            id="registered-before-there-was-gar-auth",
+        ),
+        pytest.param(
+            None,
+            {"repositories": [repository("a")], "users": ["root"]},
+            [],
+            id="nobody-knows",
+        ),
+        pytest.param(
+            {"repositories": ["a"], "users": ["root"]},
+            {"roles": ["gar_auth"], "repositories": [repository("b")], "registered": {"root": []}},
+            [],
+            id="without-the-role",
+        ),
+    ],
+)
+def test_what_each_user_has_registered_is_as_before_whatever_the_next_release_declares(
+    machine: Machine, old: dict[str, Any] | None, release: dict[str, Any], expected: list[Any]
+) -> None:
+    if old is None:
+        (machine.top / "etc/gar-auth/config.json").unlink()
+    else:
+        machine.configure(**old)
+    machine.places["declared"] = declared(**release)
+    machine("keep")
+    machine.places["declared"] = None
+    found = [
+        (set(one["users"]), one["state"], {each["name"]: each.get("url") for each in one["repositories"]})
+        for one in machine("restore")["registrations"]
+    ]
+    assert found == expected
+
+
+def test_other_clients_and_the_environment_are_as_before_by_the_lines_that_are_ours(machine: Machine) -> None:
+    keyring: dict[str, Any] = {"provider": "keyring", "clients": ["pip"], "keyring_only": True}
+    machine.configure(repositories=["a"], users=["root"], **keyring)
+    machine.places["declared"] = declared(
+        users=["root", "daemon"], repositories=[repository("a"), repository("b")], clients=["pip", "twine"]
+    )
+    machine("keep")
+    found = machine("restore")
+    a, b = ({"name": name, "url": url(name)} for name in "ab")
+    assert found["clients"] == [
+        {"client": "pip", "state": "absent", "repositories": [b]},
+        {"client": "twine", "state": "absent", "repositories": [a, b], "users": ["root"]},
+        {"client": "twine", "state": "absent", "repositories": [a, b], "users": ["daemon"]},
+        {"client": "pip", "state": "present", "repositories": [a]},
+    ]
+    assert found["keyring_only"] == "present"
+
+
+@pytest.mark.parametrize(("release", "expected"), [({}, None), ({"keyring_only": True}, "absent")])
+def test_the_environment_is_left_alone_where_neither_has_it(
+    machine: Machine, release: dict[str, Any], expected: str | None
+) -> None:
+    machine.places["declared"] = declared(**release)
+    machine("keep")
+    assert machine("restore")["keyring_only"] == expected
 
 
 def test_a_program_that_starts_meanwhile_finds_all_that_it_needs(
     machine: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     names = functions()
-    names["begin"](machine.places)
+    names["keep"](machine.places)
     machine.release()
     program = machine.top / "opt/gar-auth/bin/gar-auth"
     machine.write("opt/gar-auth/bin/gar-auth", "needs venv-2\n")
@@ -320,7 +436,7 @@ def test_a_full_disk_is_named_and_nothing_counts_as_kept(machine: Machine, tmp_p
     (tmp_path / "var").mkdir()
     (tmp_path / "var/rollout").symlink_to("/dev/full/x")
     done = subprocess.run(
-        [sys.executable, "-I", "-", "begin", json.dumps(machine.places)],
+        [sys.executable, "-I", "-", "keep", json.dumps(machine.places)],
         input=SCRIPT.read_text(encoding="utf-8"),
         capture_output=True,
         text=True,
