@@ -31,7 +31,7 @@ from gar_auth.doctor_identity import again_of, check_identity
 from gar_auth.doctor_index import Held
 from gar_auth.doctor_poetry import Poetry
 from gar_auth.doctor_poetry import look as look_at_poetry
-from gar_auth.doctor_report import Finding, as_dict, as_text, failed, good, note, problem, worst
+from gar_auth.doctor_report import Finding, as_dict, as_text, good, note, problem, worst
 from gar_auth.errors import Failure
 from gar_auth.status import Entry
 from gar_auth.store import Status, Store, digest, user_store
@@ -57,9 +57,17 @@ class _Visit:
     poetry: Poetry | None = None
 
     def failed(self, check: str, error: Failure) -> None:
-        cause = "the file cannot be used" if check != "index" else "a part of the program is missing"
-        cure = "run `sudo gar-auth doctor`, or the playbook again"
-        self.findings.append(failed(check, error, cause=cause, cure=cure))
+        """A Failure says both what was found and what to do."""
+        found, _semicolon, cure = str(error).partition("; ")
+        self.findings.append(
+            problem(
+                check,
+                found,
+                cause="the file cannot be used" if check != "index" else "a part of the program is missing",
+                cure=cure or "run `sudo gar-auth doctor`, or the playbook again",
+                code=error.code,
+            )
+        )
 
 
 def run(config: Config, store: Store, options: argparse.Namespace) -> int:

@@ -8,20 +8,9 @@ import re
 import typing as t
 from dataclasses import asdict, dataclass
 
-from gar_auth.errors import Exit, Failure
+from gar_auth.errors import Exit
 
-__all__ = [
-    "Finding",
-    "Level",
-    "as_dict",
-    "as_text",
-    "failed",
-    "good",
-    "note",
-    "problem",
-    "public_url",
-    "worst",
-]
+__all__ = ["Finding", "Level", "as_dict", "as_text", "good", "note", "problem", "public_url", "worst"]
 
 #: The most severe first: what somebody has to set right, then what mends itself or with a login.
 _SEVERITY = (Exit.CONFIGURATION, Exit.REFUSED, Exit.UNUSABLE, Exit.TEMPORARY)
@@ -75,15 +64,6 @@ def note(check: str, found: str) -> Finding:
 def problem(check: str, found: str, *, cause: str, cure: str, code: Exit = Exit.CONFIGURATION) -> Finding:
     """Something is wrong: what, why, and what to do."""
     return Finding(check, found, Level.PROBLEM, cause, cure, code)
-
-
-def failed(check: str, failure: Failure, *, cause: str, cure: str) -> Finding:
-    """The problem that a Failure tells, which says both what was found and what to do.
-
-    :param cure: where it does not say the latter.
-    """
-    found, _semicolon, own = str(failure).partition("; ")
-    return problem(check, found, cause=cause, cure=own or cure, code=failure.code)
 
 
 def worst(findings: t.Iterable[Finding]) -> Exit:

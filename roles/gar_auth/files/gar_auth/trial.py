@@ -23,7 +23,7 @@ from gar_auth.config import Config, Identity, Repository
 from gar_auth.cycle import material_of, service_account
 from gar_auth.doctor_index import Held, check_answer
 from gar_auth.doctor_probe import Answer, ask_all
-from gar_auth.doctor_report import Finding, as_dict, as_text, failed, note, problem, worst
+from gar_auth.doctor_report import Finding, as_dict, as_text, note, problem, worst
 from gar_auth.errors import Exit, Failure, carried, unpacked
 from gar_auth.gcloud import PATH, is_logged_in
 from gar_auth.source import Reply, request
@@ -169,9 +169,14 @@ def _answers(
 
 
 def _no_token(name: str, failure: Failure) -> Finding:
-    told = Failure(f"{name}: {failure}", code=failure.code)
-    cause = "there is no token of this identity to ask with"
-    return failed("identity", told, cause=cause, cure="correct it in artifact_registry_identities")
+    found, _semicolon, cure = str(failure).partition("; ")
+    return problem(
+        "identity",
+        f"{name}: {found}",
+        cause="there is no token of this identity to ask with",
+        cure=cure or "correct it in artifact_registry_identities",
+        code=failure.code,
+    )
 
 
 def _no_end(found: str) -> Finding:
