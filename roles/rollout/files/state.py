@@ -4,11 +4,13 @@
 The role sends this file to a machine's interpreter. Standard library only, Python 3.9 and newer; runs as
 root.
 
-Arguments: what to do (C(look), C(keep), C(restore), C(end)) and the places as JSON: C(state), the directory
-for what is kept; C(prefix), C(etc) and C(program) of gar-auth; C(poetry) and C(gcloud), prefixes whose
-versions have a directory each and a link that says which is in use; C(systemd), which is there where systemd
-runs; C(files), shell patterns of all else that a release writes, and that nobody else does; for C(keep) also
-C(declared), what the release declares.
+Argument: what to do, C(look), C(keep), C(restore) or C(end). Standard input: the places as JSON: C(state),
+the directory for what is kept; C(prefix), C(etc) and C(program) of gar-auth; C(poetry) and C(gcloud),
+prefixes whose versions have a directory each and a link that says which is in use; C(systemd), which is
+there where systemd runs; C(files), shell patterns of all else that a release writes, and that nobody else
+does; for C(keep) also C(declared), what the release declares: C(roles); for poetry_repositories C(users),
+C(repositories), C(registered), by user what was registered under their names, C(config_dir) and C(poetry);
+for gar_auth C(clients), C(client_users), C(client_repositories) and C(keyring_only).
 
 What was there before stays from just before the first change until C(end): a rollout that is interrupted can
 always be taken back, and the next one does that first. The record is written last and removed first.
@@ -109,26 +111,32 @@ def restore(places):
 
 
 def registrations(old, release):
-    """What the module poetry_config has to do for whom, so that what was registered is, and nothing else."""
+    """What the module poetry_config has to do for whom, so that what was registered is, and nothing else.
+
+    What the release declares no more it has left alone. C(own): a user's own registration, which may be one
+    that the module does not make.
+    """
     if "poetry_repositories" not in release["roles"]:
         return []
     found = {}
 
-    def add(user, state, repositories):
+    def add(user, state, repositories, own=False):
         if repositories and known(user):
-            one = {"users": [], "state": state, "repositories": repositories}
-            found.setdefault(json.dumps([state, repositories]), one)["users"].append(user)
+            one = {"users": [], "state": state, "repositories": repositories, "own": own}
+            found.setdefault(json.dumps([state, repositories, own]), one)["users"].append(user)
 
-    declared = [as_declared(one) for one in old.get("repositories", ())]
-    for user in old.get("users", ()):
+    names = [one["name"] for one in release["repositories"]]
+    declared = [as_declared(one) for one in old.get("repositories", ()) if one["name"] in names]
+    served = [user for user in old.get("users", ()) if user in release["users"]]
+    for user in served:
         add(user, "present", declared)
     for user, registered in release["registered"].items():
-        rest = {one["name"] for one in declared} if user in old.get("users", ()) else set()
+        rest = {one["name"] for one in declared} if user in served else set()
         own = [as_declared(one) for one in registered if one["name"] not in rest]
         rest.update(one["name"] for one in own)
-        new = [{"name": one["name"]} for one in release["repositories"] if one["name"] not in rest]
-        add(user, "absent", new)
-        add(user, "present", own)
+        add(user, "absent", [{"name": name} for name in names if name not in rest])
+        for one in own:
+            add(user, "present", [one], own=True)
     return list(found.values())
 
 
@@ -147,12 +155,12 @@ def clients(old, release):
 
     before = dict.fromkeys(old.get("clients", ()), old["repositories"])
     for client in release["clients"]:
-        urls = [one["publish_url"] for one in before.get(client, ())]
-        only = [one for one in release["repositories"] if one["publish_url"] not in urls]
-        add(client, [user for user in release["users"] if user in old["users"]], "absent", only)
+        known_before = [address(one) for one in before.get(client, ())]
+        only = [one for one in release["client_repositories"] if address(one) not in known_before]
+        add(client, [user for user in release["client_users"] if user in old["users"]], "absent", only)
         if client == "twine":
-            rest = [user for user in release["users"] if user not in old["users"]]
-            add(client, rest, "absent", release["repositories"])
+            rest = [user for user in release["client_users"] if user not in old["users"]]
+            add(client, rest, "absent", release["client_repositories"])
     for client, repositories in before.items():
         add(client, old["users"], "present", repositories)
     return found
@@ -487,6 +495,6 @@ def write(path, content):
 
 if __name__ == "__main__":
     try:
-        print(json.dumps(main(sys.argv[1], json.loads(sys.argv[2]))))
+        print(json.dumps(main(sys.argv[1], json.load(sys.stdin))))
     except OSError as error:
         sys.exit(f"{error.filename or 'this machine'}: {error.strerror or error}")

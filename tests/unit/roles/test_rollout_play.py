@@ -34,6 +34,8 @@ with open(path) as stream:
 before = json.dumps(found)
 """
 CONFIG = """\
+if any("@" in one.get("url", "") for one in module.params["repositories"]):
+    module.fail_json(msg="a URL with a password")
 for user in module.params["users"]:
     own = found.setdefault(user, {})
     for one in module.params["repositories"]:
@@ -57,9 +59,9 @@ FAIL: list[dict[str, Any]] = [
 ]
 REGISTER = {
     "devbox.artifact_registry.poetry_config": {
-        "users": "{{ artifact_registry_users }}",
-        "repositories": "{{ artifact_registry_repositories }}",
-        "poetry": "{{ poetry_bin_dir }}/poetry",
+        "users": "{{ poetry_repositories_users | default(artifact_registry_users) }}",
+        "repositories": "{{ poetry_repositories_repositories | default(artifact_registry_repositories) }}",
+        "poetry": "{{ poetry_repositories_poetry }}",
         "state": "{{ artifact_registry_state | default('present') }}",
     }
 }
@@ -139,7 +141,7 @@ class Fleet:
             "ansible_connection": "local",
             "ansible_python_interpreter": sys.executable,
             "gar_auth_etc_dir": f"{here}/etc",
-            "poetry_bin_dir": f"{here}/bin",
+            "poetry_repositories_poetry": f"{here}/bin/poetry",
         }
         inventory = self.top / "inventory.json"
         inventory.write_text(
@@ -228,6 +230,24 @@ def test_who_goes_away_before_the_first_change_has_nothing_taken_back(fleet: Fle
     assert "it fails here" in fleet.hosts()["one"]["cause"]
     assert "Put back versions" not in said
     assert fleet.registered("one") == {"root": {"a": "https://own.example/a/"}}
+
+
+def test_what_the_role_is_given_itself_counts_and_nothing_of_the_collections(fleet: Fleet) -> None:
+    before = {"root": {"a": "https://own.example/a/"}}
+    fleet.register("one", before)
+    own = {"poetry_repositories_repositories": [{"name": "a", "url": url("a")}]}
+    said = fleet.rollout(users=["root"], repositories=[], fails="gar_auth/check", **own)
+    assert fleet.states() == {"one": "failed"}, said
+    assert fleet.registered("one") == before
+
+
+def test_a_registration_that_cannot_be_made_again_is_told_and_the_host_goes_on(fleet: Fleet) -> None:
+    fleet.register("one", {"root": {"a": "https://me:***@own.example/a/"}})
+    said = fleet.rollout(users=["root"], repositories=["a"], fails="gar_auth/check")
+    assert fleet.states() == {"one": "failed"}, said
+    assert "on the way back: a URL with a password" in fleet.hosts()["one"]["cause"]
+    said = fleet.rollout(users=["root"], repositories=["a"])
+    assert fleet.states() == {"one": "done"}, said
 
 
 def test_a_release_without_the_role_registers_nothing_when_it_is_taken_back(fleet: Fleet) -> None:

@@ -34,7 +34,11 @@ def declared(**changes: Any) -> dict[str, Any]:
         "users": [],
         "repositories": [],
         "registered": {},
+        "config_dir": ".config/pypoetry",
+        "poetry": "/usr/local/bin/poetry",
         "clients": [],
+        "client_users": [],
+        "client_repositories": [],
         "keyring_only": False,
     }
     return {"roles": roles, **nothing, **changes}
@@ -89,8 +93,8 @@ class Machine:
 
     def __call__(self, action: str) -> dict[str, Any]:
         done = subprocess.run(
-            [sys.executable, "-I", "-", action, json.dumps(self.places)],
-            input=SCRIPT.read_text(encoding="utf-8"),
+            [sys.executable, "-I", "-c", SCRIPT.read_text(encoding="utf-8"), action],
+            input=json.dumps(self.places),
             capture_output=True,
             text=True,
             check=False,
@@ -314,8 +318,18 @@ def test_backends_in_other_environments_come_back_too(machine: Machine) -> None:
             id="nothing-new",
         ),
         pytest.param(
+            {"repositories": ["a", "only-of-gar-auth"], "users": ["root", "daemon"]},
+            {"users": ["root"], "repositories": [repository("a")]},
+            [({"root"}, "present", {"a": url("a")})],
+            id="what-the-release-leaves-alone",
+        ),
+        pytest.param(
             {"repositories": ["a"], "users": ["root"]},
-            {"repositories": [repository("a"), repository("b")], "registered": {"root": [], "daemon": []}},
+            {
+                "users": ["root", "daemon"],
+                "repositories": [repository("a"), repository("b")],
+                "registered": {"root": [], "daemon": []},
+            },
             [
                 ({"root"}, "present", {"a": url("a")}),
                 ({"root"}, "absent", {"b": None}),
@@ -326,12 +340,20 @@ def test_backends_in_other_environments_come_back_too(machine: Machine) -> None:
         pytest.param(
             {"repositories": ["a"], "users": ["root"]},
             {
-                "repositories": [repository("b")],
-                "registered": {"root": [{**repository("b"), "publish_url": "https://own.example/b/"}]},
+                "users": ["root"],
+                "repositories": [repository("a"), repository("b"), repository("c")],
+                "registered": {
+                    "root": [
+                        {**repository("a"), "publish_url": url("a")},
+                        {**repository("b"), "publish_url": "https://own.example/b/"},
+                        {**repository("c"), "publish_url": "http://own.example/c/"},
+                    ]
+                },
             },
             [
                 ({"root"}, "present", {"a": url("a")}),
                 ({"root"}, "present", {"b": "https://own.example/b/"}),
+                ({"root"}, "present", {"c": "http://own.example/c/"}),
             ],
             id="a-users-own-under-the-name",
         ),
@@ -376,7 +398,9 @@ def test_other_clients_and_the_environment_are_as_before_by_the_lines_that_are_o
     keyring: dict[str, Any] = {"provider": "keyring", "clients": ["pip"], "keyring_only": True}
     machine.configure(repositories=["a"], users=["root"], **keyring)
     machine.places["declared"] = declared(
-        users=["root", "daemon"], repositories=[repository("a"), repository("b")], clients=["pip", "twine"]
+        client_users=["root", "daemon"],
+        client_repositories=[repository("a"), repository("b")],
+        clients=["pip", "twine"],
     )
     machine("keep")
     found = machine("restore")
@@ -388,6 +412,19 @@ def test_other_clients_and_the_environment_are_as_before_by_the_lines_that_are_o
         {"client": "pip", "state": "present", "repositories": [a]},
     ]
     assert found["keyring_only"] == "present"
+
+
+def test_a_repository_that_has_another_name_in_the_release_has_its_own_again(machine: Machine) -> None:
+    """uv and twine know it by the name."""
+    machine.configure(repositories=["a"], users=["root"], provider="keyring", clients=["uv"])
+    renamed = {**repository("a"), "name": "renamed"}
+    machine.places["declared"] = declared(client_repositories=[renamed], clients=["uv"])
+    machine("keep")
+    found = machine("restore")["clients"]
+    assert [(one["state"], one["repositories"][0]["name"]) for one in found] == [
+        ("absent", "renamed"),
+        ("present", "a"),
+    ]
 
 
 @pytest.mark.parametrize(("release", "expected"), [({}, None), ({"keyring_only": True}, "absent")])
@@ -436,8 +473,8 @@ def test_a_full_disk_is_named_and_nothing_counts_as_kept(machine: Machine, tmp_p
     (tmp_path / "var").mkdir()
     (tmp_path / "var/rollout").symlink_to("/dev/full/x")
     done = subprocess.run(
-        [sys.executable, "-I", "-", "keep", json.dumps(machine.places)],
-        input=SCRIPT.read_text(encoding="utf-8"),
+        [sys.executable, "-I", "-c", SCRIPT.read_text(encoding="utf-8"), "keep"],
+        input=json.dumps(machine.places),
         capture_output=True,
         text=True,
         check=False,
