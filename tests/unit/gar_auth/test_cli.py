@@ -313,6 +313,7 @@ def test_refresh_has_the_machine_do_it_now(
         "start -- gar-auth-fetch@default.service",
         "start -- gar-auth-write@dev.service",
         "start -- gar-auth-user@dev.service",
+        "start -- gar-auth-write@dev.service",  # one that was running had not seen this token
     ]
     assert store.looked("default") == 0, "no failure is waited out"
 

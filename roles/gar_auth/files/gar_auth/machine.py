@@ -32,23 +32,31 @@ def refresh_machine(config: Config, store: Store) -> int:
         from gar_auth.cycle import cycle
 
         return cycle(config, store)
-    for units in _units(config):
-        _start(units)
     from gar_auth.status import inspect
 
+    writers = _writers(config)
+    for units in (_fetchers(config), writers, _users(config)):
+        _start(units)
     report = inspect(config, store)
+    if writers and not report.fine:
+        # One that the first new token had started counts as started, and may have read the others before.
+        _start(writers)
+        report = inspect(config, store)
     print(report.as_text())
     return Exit.FINE if report.fine else Exit.TEMPORARY
 
 
-def _units(config: Config) -> list[list[str]]:
-    """The services, in the order in which they are of use."""
-    host = config.host_identities()
-    return [
-        [f"gar-auth-fetch@{identity.name}.service" for identity in host],
-        [f"gar-auth-write@{user}.service" for user in config.users] if host and config.writes else [],
-        [f"gar-auth-user@{user}.service" for user in config.users] if config.user_identities() else [],
-    ]
+def _fetchers(config: Config) -> list[str]:
+    return [f"gar-auth-fetch@{identity.name}.service" for identity in config.host_identities()]
+
+
+def _writers(config: Config) -> list[str]:
+    writes = config.writes and config.host_identities()
+    return [f"gar-auth-write@{user}.service" for user in config.users] if writes else []
+
+
+def _users(config: Config) -> list[str]:
+    return [f"gar-auth-user@{user}.service" for user in config.users] if config.user_identities() else []
 
 
 def _start(units: list[str]) -> None:
