@@ -41,11 +41,11 @@ SECONDS = 300
 def main(action, places):
     """Do it; what there is now, and what there was before."""
     os.umask(0o077)
-    actions = {"look": begin, "keep": keep, "restore": restore, "end": end}
+    actions = {"look": inspect, "keep": keep, "restore": restore, "end": end}
     return actions[action](places)
 
 
-def begin(places):
+def inspect(places):
     """What there is, and, where a rollout was C(interrupted), what was before that one."""
     record, now = os.path.join(places["state"], RECORD), look(places)
     interrupted = os.path.exists(record)

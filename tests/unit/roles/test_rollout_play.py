@@ -245,7 +245,7 @@ def test_a_registration_that_cannot_be_made_again_is_told_and_the_host_goes_on(f
     fleet.register("one", {"root": {"a": "https://me:***@own.example/a/"}})
     said = fleet.rollout(users=["root"], repositories=["a"], fails="gar_auth/check")
     assert fleet.states() == {"one": "failed"}, said
-    assert "on the way back: a URL with a password" in fleet.hosts()["one"]["cause"]
+    assert "on the way back: root: a URL with a password" in fleet.hosts()["one"]["cause"]
     said = fleet.rollout(users=["root"], repositories=["a"])
     assert fleet.states() == {"one": "done"}, said
 
