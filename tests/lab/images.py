@@ -10,6 +10,7 @@ import subprocess
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from lab import cache, owners
 from lab.console import say, step
@@ -274,10 +275,20 @@ def remove_saved(image: str) -> None:
 
 def forget_saved() -> None:
     """Remove images that were saved by a process that is gone."""
-    listed = podman("images", "--filter", f"label={LABEL}.saved-by", "--format", "json").stdout
-    for image in json.loads(listed or "[]") or []:
+    for image in _saved():
         if not owners.alive(image["Labels"][f"{LABEL}.saved-by"]):
             podman("rmi", image["Id"], check=False)
+
+
+def _saved(attempts: int = 5) -> list[dict[str, Any]]:
+    """The images that were saved; podman cannot list while somebody else removes one of them."""
+    try:
+        listed = podman("images", "--filter", f"label={LABEL}.saved-by", "--format", "json").stdout
+    except LabError as error:
+        if attempts == 1 or "image not known" not in str(error):
+            raise
+        return _saved(attempts - 1)
+    return list(json.loads(listed or "[]") or [])
 
 
 def forget_stale() -> None:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -67,3 +68,20 @@ def test_only_a_file_with_the_digest_that_was_noted_is_used(written: bytes | Non
     if written is not None:
         tarball.write_bytes(written)
     assert images._intact(tarball) is intact
+
+
+def test_images_that_vanish_while_they_are_listed_are_no_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two machines start at once, and both clear up before."""
+    answers = iter(["Error: locating image with ID f0: image not known", "Error: no space left", "[]"])
+
+    def podman(*_arguments: str, **_options: object) -> subprocess.CompletedProcess[str]:
+        answer = next(answers)
+        if answer.startswith("Error"):
+            raise LabError(answer)
+        return subprocess.CompletedProcess([], 0, answer, "")
+
+    monkeypatch.setattr(images, "podman", podman)
+    with pytest.raises(LabError, match="no space left"):
+        images.forget_saved()
+    images.forget_saved()
+    assert next(answers, None) is None
