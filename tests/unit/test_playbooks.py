@@ -98,6 +98,12 @@ def test_a_host_that_was_lost_on_the_way_is_not_reported_as_taken_back() -> None
     }
 
 
+def test_the_line_for_all_sessions_is_the_one_that_gar_auth_writes() -> None:
+    loader = DataLoader()
+    written = loader.load_from_file(str(ROOT / "roles/gar_auth/vars/main.yml"))["__gar_auth_environment_line"]
+    assert rollout()["__rollout_environment_line"] == written
+
+
 def test_those_who_stay_stay_in_their_order() -> None:
     """Ansible's set filters shuffle: the second run would write the same users in another order."""
     loader = DataLoader()

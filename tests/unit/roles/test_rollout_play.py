@@ -195,6 +195,14 @@ def test_a_release_that_works_is_there_and_nothing_is_kept(fleet: Fleet) -> None
     assert not fleet.kept("one")
 
 
+def test_where_nothing_can_be_kept_nothing_is_changed(fleet: Fleet) -> None:
+    (fleet.top / "one/state").write_text("in the way")
+    said = fleet.rollout(users=["root"], repositories=["a"])
+    assert fleet.states() == {"one": "failed"}, said
+    assert fleet.hosts()["one"]["cause"].startswith("nothing was changed: ")
+    assert fleet.registered("one") == {}
+
+
 @pytest.mark.parametrize("where", ["poetry_repositories/main", "gar_auth/main", "gar_auth/check"])
 def test_what_a_host_was_left_with_goes_although_the_next_release_declares_nothing_of_it(
     fleet: Fleet, where: str
